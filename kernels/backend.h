@@ -1,0 +1,149 @@
+/* What a device provides: one table of operations, filled once for the CPU and once for CUDA.
+ *
+ * Callers use the checked front in kernels/ops.h, never the table itself. Ops return nothing: a device may
+ * run them later. The backend keeps its first failure in `status`, and later ops do nothing; the caller looks
+ * once, where it waits anyway (beam_sync).
+ *
+ * Letters: T tokens, D hidden size, E experts, K candidates per token (top-k), R = T*K pairs of (token,
+ * candidate), F expert width, H query heads, G key/value heads, Dh head width, V vocabulary. `real` below is
+ * the backend's element type: f32, or f64 in the build that checks gradients. */
+#ifndef BEAM_KERNELS_BACKEND_H
+#define BEAM_KERNELS_BACKEND_H
+
+#include "core/status.h"
+#include "core/tensor.h"
+
+typedef struct beam_backend beam_backend;
+
+/* Which candidates a token has, which of them it keeps, and where each (token, candidate) pair stands once
+ * pairs are grouped by expert. Rows of one expert are contiguous, its kept pairs first, each group in order
+ * of tokens. */
+typedef struct {
+    beam_tensor expert; /* i32  [T,K] candidates, best first; equal scores: lower id first        */
+    beam_tensor weight; /* real [T,K] combine weight g of the base model, before the mask         */
+    beam_tensor logit;  /* real [T,K] mask logit u                                                */
+    beam_tensor gate;   /* real [T,K] q = sigmoid(u); 1 where there is no mask gate               */
+    beam_tensor keep;   /* u8   [T,K] m: 1 = this expert runs                                     */
+    beam_tensor row;    /* i32  [T,K] row of the pair in the grouped order, a permutation of 0..R */
+    beam_tensor pair;   /* i32  [R]   inverse of row: t*K + k                                     */
+    beam_tensor first;  /* i32  [E+1] first row of each expert; first[E] = R                      */
+    beam_tensor kept;   /* i32  [E]   kept rows of each expert: first[e] .. first[e]+kept[e]      */
+} beam_route;
+
+/* Which rows of the grouped order an op works on. Rows outside are neither read nor written. */
+typedef enum { BEAM_ROWS_ALL, BEAM_ROWS_KEPT, BEAM_ROWS_DROPPED } beam_rows_of;
+
+/* How a token's kept pairs weigh: hard w = g*m, dropped pairs do not run; soft w = g*q, every pair runs. */
+typedef enum { BEAM_MASK_HARD, BEAM_MASK_SOFT } beam_mask_form;
+
+/* The causal sequences in a row of T tokens: sequence i is [first[i], first[i+1]). */
+typedef struct {
+    beam_tensor first; /* i32 [>= n+1], on the device */
+    int n;
+} beam_sequences;
+
+/* The trainable parts of one mask gate (method: u = W_m x + b + a*log(K*g') + c[rank], g' = g / sum of g).
+ * The product W_m x is a gemm of the caller; the rest is here. Absent tensors (data NULL) leave their term
+ * out. */
+typedef struct {
+    beam_tensor bias;      /* real [E] b    */
+    beam_tensor scale;     /* real [1] a    */
+    beam_tensor rank_bias; /* real [K] c    */
+    double cutoff;         /* keep when u >= cutoff = log(tau / (1 - tau)); 0 for tau = 0.5 */
+} beam_gate_terms;
+
+typedef struct {
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    double grad_scale; /* gradients are multiplied by it first (clipping) */
+    int64_t step;      /* 1 for the first update */
+} beam_adamw_args;
+
+/* Columns of the statistics a MoE layer adds up over its counted tokens: f64 [BEAM_STAT_EXPERTS + E]. */
+enum { BEAM_STAT_TOKENS, BEAM_STAT_KEPT, BEAM_STAT_NONE_KEPT, BEAM_STAT_SOFT, BEAM_STAT_EXPERTS };
+
+typedef struct {
+    const char *name; /* "cpu", "cuda" */
+
+    /* Memory of the device. alloc returns NULL and sets status on failure; free accepts NULL. */
+    void *(*alloc)(beam_backend *, size_t bytes);
+    void (*free)(beam_backend *, void *);
+    void (*upload)(beam_backend *, void *device, const void *host, size_t bytes);
+    void (*download)(beam_backend *, void *host, const void *device,
+                     size_t bytes); /* zero-fills host on failure */
+    void (*zero)(beam_backend *, void *device, size_t bytes);
+    void (*sync)(beam_backend *);
+    void (*close)(beam_backend *);
+
+    /* Dense. */
+    void (*copy)(beam_backend *, beam_tensor y, beam_tensor x); /* y = x      */
+    void (*add)(beam_backend *, beam_tensor y, beam_tensor x);  /* y += x     */
+    void (*gemm)(beam_backend *, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
+                 double beta);
+    void (*embed)(beam_backend *, beam_tensor y, beam_tensor table, beam_tensor id);
+    void (*embed_grad)(beam_backend *, beam_tensor dtable, beam_tensor dy, beam_tensor id);
+    void (*rmsnorm)(beam_backend *, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
+                    double epsilon);
+    void (*rmsnorm_grad)(beam_backend *, beam_tensor dx, beam_tensor dweight, beam_tensor dy, beam_tensor x,
+                         beam_tensor weight, beam_tensor inverse, double beta);
+    void (*rope)(beam_backend *, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
+                 bool inverse);
+    void (*attention)(beam_backend *, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                      beam_tensor v, beam_sequences seq, double scale);
+    void (*attention_grad)(beam_backend *, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
+                           beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
+                           beam_sequences seq, double scale);
+    void (*swiglu)(beam_backend *, beam_tensor y, beam_tensor gate_up, const beam_route *route,
+                   beam_rows_of rows);
+    void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
+                        const beam_route *route, beam_rows_of rows);
+    void (*cross_entropy)(beam_backend *, beam_tensor logits, beam_tensor target, beam_tensor loss,
+                          beam_tensor correct, double grad_scale, bool want_grad);
+
+    /* Mixture of experts. */
+    void (*router_topk)(beam_backend *, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                        bool normalize);
+    void (*router_grad)(beam_backend *, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
+                        beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize);
+    void (*router_load)(beam_backend *, beam_tensor load, const beam_route *route, beam_tensor prob,
+                        beam_tensor counted);
+    void (*gate_open)(beam_backend *, const beam_route *route, int keep, bool renormalize);
+    void (*mask_gate)(beam_backend *, const beam_route *route, beam_tensor product,
+                      const beam_gate_terms *terms);
+    void (*mask_gate_grad)(beam_backend *, beam_tensor dproduct, beam_tensor dweight,
+                           const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                           beam_tensor counted, double penalty, beam_mask_form form);
+    void (*mask_stats)(beam_backend *, beam_tensor stats, const beam_route *route, beam_tensor counted);
+    void (*route_plan)(beam_backend *, const beam_route *route);
+    void (*route_gather)(beam_backend *, beam_tensor rows_x, beam_tensor x, const beam_route *route,
+                         beam_rows_of rows);
+    void (*route_gather_grad)(beam_backend *, beam_tensor dx, beam_tensor drows, const beam_route *route,
+                              beam_rows_of rows);
+    void (*route_combine)(beam_backend *, beam_tensor y, beam_tensor rows_y, const beam_route *route,
+                          beam_mask_form form);
+    void (*route_combine_grad)(beam_backend *, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
+                               beam_tensor rows_y, const beam_route *route, beam_mask_form form);
+    void (*grouped_gemm)(beam_backend *, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                         const beam_route *route, beam_rows_of rows);
+    void (*grouped_wgrad)(beam_backend *, beam_tensor dw, beam_tensor dy, beam_tensor x,
+                          const beam_route *route, beam_rows_of rows);
+
+    /* Update. */
+    void (*adamw)(beam_backend *, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
+                  const beam_adamw_args *args);
+    void (*sum_squares)(beam_backend *, beam_tensor sum, beam_tensor x);
+} beam_ops;
+
+struct beam_backend {
+    const beam_ops *ops;
+    beam_status status; /* sticky: the first failure */
+    beam_dtype real;    /* element type of activations, parameters and gradients */
+    int threads;
+    void *impl;
+};
+
+/* The CPU backend: OpenBLAS for products, OpenMP over tokens, heads and experts. threads <= 0: as many as
+ * OpenMP would use. Results do not depend on the number of threads: work is cut into pieces by shape alone,
+ * and every sum has a fixed order. Close with beam_backend_close. */
+beam_status beam_backend_cpu(beam_backend *out, int threads);
+
+#endif

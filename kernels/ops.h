@@ -1,0 +1,159 @@
+/* The calls that models, optimizers and tests make: shapes are checked here once, then the backend's op runs.
+ * A wrong shape is a bug and stops the program. After a failure of the backend every op is a no-op.
+ * Letters and `real` as in kernels/backend.h. "+=" means that the op adds into its output. */
+#ifndef BEAM_KERNELS_OPS_H
+#define BEAM_KERNELS_OPS_H
+
+#include "core/arena.h"
+#include "kernels/backend.h"
+
+/* ---- memory ---- */
+
+/* Device memory, aligned to BEAM_ALIGN; NULL with BEAM_ENOMEM recorded in be->status and the message saying
+ * how many bytes of `what` were asked for. Free accepts NULL. */
+void *beam_alloc(beam_backend *be, size_t bytes, const char *what);
+void beam_free(beam_backend *be, void *p);
+void beam_upload(beam_backend *be, beam_tensor t, const void *host); /* beam_bytes(t) bytes */
+void beam_download(beam_backend *be, void *host, beam_tensor t);     /* zero-fills on failure */
+void beam_zero(beam_backend *be, beam_tensor t);
+/* Waits for all work and returns the sticky status. */
+beam_status beam_sync(beam_backend *be);
+void beam_backend_close(beam_backend *be);
+
+/* ---- dense ---- */
+
+void beam_copy(beam_backend *be, beam_tensor y, beam_tensor x);
+void beam_add(beam_backend *be, beam_tensor y, beam_tensor x);
+
+/* C[M,N] = alpha * op(A) op(B) + beta * C, op(X) = X or its transpose. With beta = 0, C is not read.
+ * A and C with more than two dims count as [product of the leading dims, last dim]. */
+void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
+               double beta);
+
+/* y[T,D] = table[V,D][id[T]];  dtable[id] += dy, in the order of tokens. */
+void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
+void beam_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
+
+/* Over the last dim N of x [.., N]: inverse[rows] = 1/sqrt(mean(x^2) + epsilon), y = x * inverse * weight[N].
+ * Backward: dx = beta * dx + ..., dweight += (optional). Zhang and Sennrich 2019, arXiv:1910.07467. */
+void beam_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
+                  double epsilon);
+void beam_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, beam_tensor dy, beam_tensor x,
+                       beam_tensor weight, beam_tensor inverse, double beta);
+
+/* Rotates x [T,heads,Dh] in place by the angle of its position[T]: the halves (i, i + Dh/2) form the pairs,
+ * as in Hugging Face's rotate_half. cosine, sine [P, Dh/2] hold every position. inverse = true is the
+ * backward pass. */
+void beam_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
+               bool inverse);
+
+/* Causal attention inside each sequence: out[t,h] = sum over s <= t of softmax(scale * q[t,h] . k[s,h*G/H])
+ * v[s]. q, out [T,H,Dh]; k, v [T,G,Dh], G divides H; lse real [T,H] = log of the softmax denominator, for
+ * backward. Neither pass holds more than a tile of the [T,T] scores. dq, dk, dv are overwritten. */
+void beam_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                    beam_tensor v, beam_sequences seq, double scale);
+void beam_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
+                         beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
+                         beam_sequences seq, double scale);
+
+/* y[N,F] = silu(gate) * up with gate and up from gate_up[N,2F], interleaved in groups of 8
+ * (beam_interleave_row). route NULL: all rows; else the given rows of the grouped order. dgate_up is
+ * overwritten on those rows. */
+void beam_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
+                 beam_rows_of rows);
+void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
+                      const beam_route *route, beam_rows_of rows);
+
+/* Where row f of the gate (up = 0) or up (up = 1) projection stands in the interleaved [2F,D] weight: groups
+ * of 8 gate rows, then the 8 up rows that go with them; the last group is smaller when 8 does not divide F.
+ * One layout serves training and decoding. */
+static inline int64_t beam_interleave_row(int64_t f, int up, int64_t width)
+{
+    const int64_t group = f / 8 * 8, n = width - group < 8 ? width - group : 8;
+    return 2 * group + (up ? n : 0) + (f - group);
+}
+
+/* logits [T,V], target i32 [T] in [0,V) or -1 (ignored). loss real [T] = -log softmax(logits)[target], 0
+ * where ignored; correct u8 [T] = the largest logit (lowest id on ties) is the target. want_grad: logits are
+ * overwritten by grad_scale * (softmax - onehot), 0 where ignored. */
+void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
+                        beam_tensor correct, double grad_scale, bool want_grad);
+
+/* ---- mixture of experts ---- */
+
+/* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest (ties: lower id first), route.weight = their
+ * prob, divided by their sum if normalize. */
+void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                      bool normalize);
+
+/* dlogits[T,E] (overwritten) from dweight[T,K], the gradient of route.weight, plus, for counted tokens,
+ * dprob[E] (optional): a gradient of every probability that is the same for all tokens (load balancing). */
+void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
+                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize);
+
+/* load f64 [2,E] +=: over counted tokens, how often each expert is a candidate, and the sum of its
+ * probability. */
+void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
+                      beam_tensor counted);
+
+/* No mask gate: the `keep` best candidates are kept (all when keep >= K), q = 1, u = 0. renormalize divides
+ * the kept weights by their sum (only the pruning baseline wants it; a mask never does). */
+void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
+
+/* u of every candidate from product[T,E] = x W_m^T and the other terms, q = sigmoid(u), m = (u >= cutoff);
+ * NaN drops. Fills route.logit, gate, keep. Reads route.expert, weight. */
+void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
+                    const beam_gate_terms *terms);
+
+/* With a = dpair[T,K] = <dL/dy, E_e(x)>:
+ *   du = (g a + penalty [counted]) q (1 - q)                     penalty = beta / (layers * tokens * K)
+ *   dproduct[T,E] = du at the candidates, 0 elsewhere (overwritten)
+ *   dweight[T,K] = m a (hard) or q a (soft)                      (overwritten)
+ *   grad->bias, scale, rank_bias +=                              (each optional; grad->cutoff is not used)
+ * No gradient flows into g through log(K g'). */
+void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
+                         const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                         beam_tensor counted, double penalty, beam_mask_form form);
+
+/* stats f64 [BEAM_STAT_EXPERTS + E] += over counted tokens: their number, kept pairs, tokens with none kept,
+ * sum of q over candidates / K, and kept pairs per expert. */
+void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
+
+/* Groups the pairs by expert, kept pairs first: fills row, pair, first, kept from expert and keep. */
+void beam_route_plan(beam_backend *be, const beam_route *route);
+
+/* rows_x[R,D]: row r = x[token of pair r]. Backward: dx[T,D] += the sum over its rows, in the order of k. */
+void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
+                       beam_rows_of rows);
+void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
+                            beam_rows_of rows);
+
+/* y[T,D] = sum over k of w rows_y[row(t,k)], w = g m (hard: dropped rows are not read) or g q (soft);
+ * overwritten, exactly 0 for a token with nothing kept. */
+void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
+                        beam_mask_form form);
+
+/* dpair[T,K] = <dy[t], rows_y[row]> for every pair; drows[row] = w dy[t] for kept pairs (hard) or all (soft).
+ * drows may be absent. */
+void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
+                             beam_tensor rows_y, const beam_route *route, beam_mask_form form);
+
+/* For every expert e, over its rows: c[R,N] = a[R,M] b[e], with b [E,M,N], or [E,N,M] transposed if tb. */
+void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                       const beam_route *route, beam_rows_of rows);
+
+/* dw[E,N,M] += over its rows of dy[R,N]^T x[R,M]. */
+void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
+                        const beam_route *route, beam_rows_of rows);
+
+/* ---- update ---- */
+
+/* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with bias correction, decay decoupled, as
+ * torch.optim.AdamW. All of value's shape; m, v start at zero. */
+void beam_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
+                const beam_adamw_args *args);
+
+/* sum f64 [1] += sum of x^2, in a fixed order. */
+void beam_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x);
+
+#endif

@@ -1,0 +1,82 @@
+/* A run's configuration: one table of keys gives parsing, ranges, defaults, help, the reference page and the
+ * resolved dump. Unknown, duplicate, mistyped and out-of-range keys are errors with file, line, column and
+ * the nearest name. */
+#ifndef BEAM_TRAIN_CONFIG_H
+#define BEAM_TRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/status.h"
+
+enum { BEAM_PATH_MAX = 1024, BEAM_MAX_FILES = 16 };
+
+typedef enum { BEAM_TRAIN_MASKS, BEAM_TRAIN_ALL } beam_trainable;
+typedef enum { BEAM_MASK_OFF, BEAM_MASK_ON } beam_mask_mode;
+typedef enum { BEAM_INIT_OPEN, BEAM_INIT_ZERO } beam_mask_init;
+typedef enum { BEAM_LR_CONSTANT, BEAM_LR_LINEAR, BEAM_LR_COSINE } beam_lr_kind;
+typedef enum { BEAM_BACKEND_AUTO, BEAM_BACKEND_CPU, BEAM_BACKEND_CUDA } beam_backend_kind;
+
+typedef struct {
+    /* model */
+    char model_name_or_path[BEAM_PATH_MAX]; /* a folder, or random:<config.json> */
+    beam_trainable trainable;
+    beam_backend_kind backend;
+    int64_t threads; /* 0: all cores */
+    bool gradient_checkpointing;
+    double router_aux_loss_coef; /* only where the router trains */
+
+    /* masks */
+    struct {
+        beam_mask_mode mode; /* on | off */
+        beam_mask_init init;
+        double init_bias, threshold;
+        double penalty;       /* beta; NAN when target_active is given instead */
+        double target_active; /* NAN: fixed beta */
+        double target_rate;   /* eta of the controller */
+        int64_t penalty_warmup_steps;
+        bool router_features;
+    } mask;
+
+    /* data: token files (.h5) for train and eval; text or JSONL for preprocess */
+    char dataset[BEAM_PATH_MAX];
+    char eval_dataset[BEAM_PATH_MAX]; /* "" = none */
+    int64_t cutoff_len;
+    bool packing;
+
+    /* optimization */
+    int64_t per_device_train_batch_size, gradient_accumulation_steps;
+    double learning_rate, min_lr_ratio, warmup_ratio, weight_decay, adam_beta1, adam_beta2, adam_epsilon,
+        max_grad_norm;
+    int64_t warmup_steps; /* 0: warmup_ratio decides */
+    beam_lr_kind lr_scheduler_type;
+    double num_train_epochs;
+    int64_t max_steps;         /* 0: num_train_epochs decides */
+    int64_t max_skipped_steps; /* non-finite steps in a row before giving up */
+    uint64_t seed;
+
+    /* output */
+    char output_dir[BEAM_PATH_MAX];
+    int64_t logging_steps, eval_steps, save_steps, save_total_limit; /* 0: only at the end */
+    int64_t eval_rows; /* rows of eval_dataset per evaluation during training; 0: all */
+    char resume_from_checkpoint[BEAM_PATH_MAX]; /* auto | none | a checkpoint folder */
+} beam_config;
+
+/* Defaults, then the YAML file, then the overrides ("key=value", "mask.penalty=0.3"), then cross-key checks.
+ * BEAM_ECONFIG on the first thing wrong. `out` is overwritten. */
+beam_status beam_config_load(const char *path, const char *const overrides[], int n, beam_config *out,
+                             char **origins);
+
+/* The resolved configuration as YAML that loads back to itself. If `origins` (from beam_config_load, may be
+ * NULL) is given, each line ends with a comment that says where its value came from. */
+void beam_config_dump(const beam_config *c, char **origins, FILE *to);
+void beam_config_free_origins(char **origins); /* accepts NULL */
+
+/* A hash of every key that changes the numbers of a run (not output_dir, logging, saving, threads). */
+uint64_t beam_config_hash(const beam_config *c);
+
+/* The reference page (Markdown): every key with type, range, default and meaning. */
+void beam_config_reference(FILE *to);
+
+#endif
