@@ -1,0 +1,311 @@
+/* Causal attention over tiles of queries and keys, with the softmax kept up to date as keys come in (Dao
+ * 2023, "FlashAttention-2", arXiv:2307.08691). Products of tiles go to OpenBLAS; scores exist one tile at a
+ * time, on the stack. Every output row has one owner that adds in a fixed order. */
+#include <string.h>
+#include <tgmath.h>
+
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/real.h"
+#include "kernels/cpu/vec.h"
+
+/* A tile. QUERIES divides KEYS, so the first key of a tile never comes after its first query: every query of
+ * a tile sees at least one of its keys. */
+enum { QUERIES = 64, KEYS = 128 };
+
+typedef struct {
+    const real *q, *k, *v;
+    int64_t heads, groups, width; /* H, G, Dh */
+    real scale;
+} attention_input;
+
+static attention_input make_input(beam_tensor q, beam_tensor k, beam_tensor v, double scale)
+{
+    return (attention_input){.q = beam_real(q),
+                             .k = beam_real(k),
+                             .v = beam_real(v),
+                             .heads = q.dim[1],
+                             .groups = k.dim[1],
+                             .width = q.dim[2],
+                             .scale = (real)scale};
+}
+
+/* Rows [at, at + n) of the sequence that starts at token `begin`. */
+typedef struct {
+    int64_t begin, length; /* the sequence */
+    int64_t at, n;
+} block;
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Blocks of all sequences carry numbers below this. */
+static int64_t block_numbers(beam_sequences seq, int64_t height)
+{
+    return beam_i32(seq.first)[seq.n] / height + seq.n;
+}
+
+/* The block with this number. The blocks of sequence i are numbered from first[i] / height + i on, which
+ * leaves room for as many as it can have, whatever its place; numbers left over name no block, and give
+ * false. */
+static bool find_block(block *b, beam_sequences seq, int64_t height, int64_t number)
+{
+    const int32_t *first = beam_i32(seq.first);
+    int64_t low = 0, high = seq.n; /* the sequence is in [low, high) */
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (first[middle] / height + middle <= number)
+            low = middle;
+        else
+            high = middle;
+    }
+    b->begin = first[low];
+    b->length = first[low + 1] - first[low];
+    b->at = (number - first[low] / height - low) * height;
+    b->n = min(height, b->length - b->at);
+    return b->n > 0;
+}
+
+/* Keys of the block at `at` that the block of queries may see: those up to its last query. */
+static int64_t keys_seen(block queries, int64_t at)
+{
+    return min(KEYS, queries.at + queries.n - at);
+}
+
+/* Element offsets of a token's first number, in [T,H,Dh] and [T,G,Dh]. */
+static int64_t query_offset(const attention_input *in, int64_t token, int64_t head)
+{
+    return (token * in->heads + head) * in->width;
+}
+
+static int64_t key_offset(const attention_input *in, int64_t token, int64_t head)
+{
+    const int64_t group = head * in->groups / in->heads;
+    return (token * in->groups + group) * in->width;
+}
+
+/* s[n] becomes exp(s - top) with top = max(*top, largest of s). *sum takes the new terms in; the return value
+ * is the factor that the old ones, and the outputs made from them, must shrink by. */
+static real softmax_step(real *s, int64_t n, real *top, real *sum)
+{
+    real high = *top, added = 0;
+#pragma omp simd reduction(max : high)
+    for (int64_t j = 0; j < n; j++)
+        high = s[j] > high ? s[j] : high;
+#pragma omp simd reduction(+ : added)
+    for (int64_t j = 0; j < n; j++)
+        added += s[j] = beam_exp(s[j] - high);
+    const real shrink = beam_exp(*top - high);
+    *sum = *sum * shrink + added;
+    *top = high;
+    return shrink;
+}
+
+static void scale_row(real *x, real factor, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
+/* out and lse of one head for one block of queries. */
+static void attend(const attention_input *in, real *out, real *lse, block queries, int64_t head)
+{
+    const int64_t ldq = in->heads * in->width, ldk = in->groups * in->width;
+    const int64_t own = query_offset(in, queries.begin + queries.at, head);
+    real top[QUERIES], sum[QUERIES];
+    _Alignas(64) real s[QUERIES * KEYS];
+    for (int64_t at = 0; at < queries.at + queries.n; at += KEYS) {
+        const int64_t keys = keys_seen(queries, at), other = key_offset(in, queries.begin + at, head);
+        beam_blas_gemm(false, true, queries.n, keys, in->width, in->scale, in->q + own, ldq, in->k + other,
+                       ldk, 0, s, KEYS);
+        for (int64_t i = 0; i < queries.n; i++) {
+            const int64_t seen = min(keys, queries.at + i + 1 - at);
+            if (at == 0) {
+                top[i] = s[i * KEYS];
+                sum[i] = 0;
+            }
+            const real shrink = softmax_step(s + i * KEYS, seen, &top[i], &sum[i]);
+            memset(s + i * KEYS + seen, 0, (size_t)(keys - seen) * sizeof(real));
+            if (at > 0 && shrink < 1)
+                scale_row(out + own + i * ldq, shrink, in->width);
+        }
+        beam_blas_gemm(false, false, queries.n, in->width, keys, 1, s, KEYS, in->v + other, ldk, at > 0,
+                       out + own, ldq);
+    }
+    for (int64_t i = 0; i < queries.n; i++) {
+        scale_row(out + own + i * ldq, 1 / sum[i], in->width);
+        lse[(queries.begin + queries.at + i) * in->heads + head] = top[i] + log(sum[i]);
+    }
+}
+
+void beam_cpu_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                        beam_tensor v, beam_sequences seq, double scale)
+{
+    const attention_input in = make_input(q, k, v, scale);
+    const int64_t items = block_numbers(seq, QUERIES) * in.heads;
+#pragma omp parallel for num_threads(be->threads) schedule(dynamic)
+    for (int64_t item = items - 1; item >= 0; item--) { /* backwards: the blocks that see most come first */
+        block queries;
+        if (find_block(&queries, seq, QUERIES, item / in.heads))
+            attend(&in, beam_real(out), beam_real(lse), queries, item % in.heads);
+    }
+}
+
+typedef struct {
+    attention_input in;
+    const real *out, *lse, *dout;
+    real *dq, *dk, *dv;
+} attention_backward;
+
+/* p becomes the softmax weights of one row of scores, dp (the gradient of those weights) that of q.k. */
+static void score_grad(real *restrict p, real *restrict dp, real lse, real delta, real scale, int64_t n)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        p[j] = beam_exp(p[j] - lse);
+        dp[j] = scale * p[j] * (dp[j] - delta);
+    }
+}
+
+static real dot(const real *a, const real *b, int64_t n)
+{
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Adds one tile's part to the gradients of its queries, of its keys and values, or both. Callers bring the
+ * tiles of a query in the order of keys, those of a key in the order of (head, query). */
+static void add_tile(const attention_backward *b, block queries, int64_t at, int64_t head, bool to_queries,
+                     bool to_keys)
+{
+    const attention_input *in = &b->in;
+    const int64_t nq = queries.n, nk = keys_seen(queries, at), width = in->width;
+    const int64_t ldq = in->heads * width, ldk = in->groups * width;
+    const int64_t token = queries.begin + queries.at;
+    const int64_t own = query_offset(in, token, head), other = key_offset(in, queries.begin + at, head);
+    _Alignas(64) real p[QUERIES * KEYS], ds[QUERIES * KEYS];
+    beam_blas_gemm(false, true, nq, nk, width, in->scale, in->q + own, ldq, in->k + other, ldk, 0, p, KEYS);
+    beam_blas_gemm(false, true, nq, nk, width, 1, b->dout + own, ldq, in->v + other, ldk, 0, ds, KEYS);
+    for (int64_t i = 0; i < nq; i++) {
+        const int64_t seen = min(nk, queries.at + i + 1 - at), hidden = nk - seen, row = own + i * ldq;
+        score_grad(p + i * KEYS, ds + i * KEYS, b->lse[(token + i) * in->heads + head],
+                   dot(b->dout + row, b->out + row, width), in->scale, seen);
+        memset(p + i * KEYS + seen, 0, (size_t)hidden * sizeof(real));
+        memset(ds + i * KEYS + seen, 0, (size_t)hidden * sizeof(real));
+    }
+    if (to_queries)
+        beam_blas_gemm(false, false, nq, width, nk, 1, ds, KEYS, in->k + other, ldk, 1, b->dq + own, ldq);
+    if (!to_keys)
+        return;
+    beam_blas_gemm(true, false, nk, width, nq, 1, p, KEYS, b->dout + own, ldq, 1, b->dv + other, ldk);
+    beam_blas_gemm(true, false, nk, width, nq, 1, ds, KEYS, in->q + own, ldq, 1, b->dk + other, ldk);
+}
+
+/* Zeroes rows [token, token + n) of one head of x, whose rows are `stride` apart. */
+static void zero_rows(real *x, int64_t n, int64_t stride, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++)
+        memset(x + i * stride, 0, (size_t)width * sizeof(real));
+}
+
+/* dq of one head for one block of queries; with to_keys, also the block's part of dk and dv. */
+static void query_grad(const attention_backward *b, block queries, int64_t head, bool to_keys)
+{
+    const attention_input *in = &b->in;
+    zero_rows(b->dq + query_offset(in, queries.begin + queries.at, head), queries.n, in->heads * in->width,
+              in->width);
+    for (int64_t at = 0; at < queries.at + queries.n; at += KEYS)
+        add_tile(b, queries, at, head, true, to_keys);
+}
+
+static void zero_keys(const attention_backward *b, block keys, int64_t head)
+{
+    const int64_t offset = key_offset(&b->in, keys.begin + keys.at, head),
+                  stride = b->in.groups * b->in.width;
+    zero_rows(b->dk + offset, keys.n, stride, b->in.width);
+    zero_rows(b->dv + offset, keys.n, stride, b->in.width);
+}
+
+/* Everything of one sequence and one key/value head, which is served by query heads [head, head + n). */
+static void sequence_grad(const attention_backward *b, block all, int64_t head, int64_t n)
+{
+    zero_keys(b, all, head);
+    for (int64_t h = head; h < head + n; h++)
+        for (int64_t at = 0; at < all.length; at += QUERIES) {
+            const block queries = {all.begin, all.length, at, min(QUERIES, all.length - at)};
+            query_grad(b, queries, h, true);
+        }
+}
+
+/* dk and dv of one block of keys, in the order in which sequence_grad adds. */
+static void key_grad(const attention_backward *b, block keys, int64_t head, int64_t n)
+{
+    zero_keys(b, keys, head);
+    for (int64_t h = head; h < head + n; h++)
+        for (int64_t at = keys.at; at < keys.length; at += QUERIES) {
+            const block queries = {keys.begin, keys.length, at, min(QUERIES, keys.length - at)};
+            add_tile(b, queries, keys.at, h, false, true);
+        }
+}
+
+/* One item per sequence and key/value head: every tile is computed once. */
+static void grad_by_sequence(beam_backend *be, const attention_backward *b, beam_sequences seq)
+{
+    const int64_t groups = b->in.groups, share = b->in.heads / groups;
+    const int32_t *first = beam_i32(seq.first);
+#pragma omp parallel for num_threads(be->threads) schedule(dynamic)
+    for (int64_t item = 0; item < seq.n * groups; item++) {
+        const int64_t i = item / groups, begin = first[i], length = first[i + 1] - begin;
+        const block all = {begin, length, 0, length};
+        sequence_grad(b, all, item % groups * share, share);
+    }
+}
+
+/* One item per block: every tile is computed twice, once for its keys and once for its queries. */
+static void grad_by_block(beam_backend *be, const attention_backward *b, beam_sequences seq)
+{
+    const int64_t heads = b->in.heads, groups = b->in.groups, share = heads / groups;
+    const int64_t by_keys = block_numbers(seq, KEYS) * groups,
+                  by_queries = block_numbers(seq, QUERIES) * heads;
+#pragma omp parallel num_threads(be->threads)
+    {
+#pragma omp for schedule(dynamic) nowait
+        for (int64_t item = 0; item < by_keys; item++) {
+            block keys;
+            if (find_block(&keys, seq, KEYS, item / groups))
+                key_grad(b, keys, item % groups * share, share);
+        }
+#pragma omp for schedule(dynamic)
+        for (int64_t item = by_queries - 1; item >= 0; item--) {
+            block queries;
+            if (find_block(&queries, seq, QUERIES, item / heads))
+                query_grad(b, queries, item % heads, false);
+        }
+    }
+}
+
+void beam_cpu_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
+                             beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                             beam_tensor v, beam_sequences seq, double scale)
+{
+    const attention_backward b = {.in = make_input(q, k, v, scale),
+                                  .out = beam_real(out),
+                                  .lse = beam_real(lse),
+                                  .dout = beam_real(dout),
+                                  .dq = beam_real(dq),
+                                  .dk = beam_real(dk),
+                                  .dv = beam_real(dv)};
+    const int64_t items = seq.n * b.in.groups;
+    /* Too few items leave threads idle, which costs more than computing the tiles twice. Both ways add the
+     * same tiles in the same order, so the choice does not show in the result. */
+    if (items >= 2 * be->threads || items == be->threads)
+        grad_by_sequence(be, &b, seq);
+    else
+        grad_by_block(be, &b, seq);
+}

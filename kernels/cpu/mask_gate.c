@@ -1,0 +1,161 @@
+/* Mask gates: which of a token's candidates run, the gradient of that choice (straight-through), statistics.
+ */
+#include <float.h>
+#include <string.h>
+#include <tgmath.h>
+
+#include "kernels/cpu/columns.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/real.h"
+#include "kernels/cpu/vec.h"
+
+/* Sum of the first n weights of a token. */
+static real weight_sum(const real *weight, int64_t n)
+{
+    real sum = 0;
+    for (int64_t k = 0; k < n; k++)
+        sum += weight[k];
+    return sum;
+}
+
+/* log(K g / sum). A weight that underflowed to 0 counts as the smallest normal float, whose log is finite, so
+ * that a scale or a gradient of 0 times it is 0 and not NaN. NaN passes through. */
+static real log_share(real g, real sum, int64_t K)
+{
+    const real share = (real)K * (g / sum), tiny = (real)FLT_MIN;
+    return log(share < tiny ? tiny : share);
+}
+
+void beam_cpu_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize)
+{
+    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1], kept = keep < K ? keep : K;
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t t = 0; t < tokens; t++) {
+        real *weight = beam_real(route->weight) + t * K;
+        const real sum = weight_sum(weight, kept);
+        for (int64_t k = 0; k < K; k++) {
+            beam_real(route->logit)[t * K + k] = 0;
+            beam_real(route->gate)[t * K + k] = 1;
+            ((uint8_t *)route->keep.data)[t * K + k] = k < kept;
+            if (renormalize && k < kept)
+                weight[k] /= sum;
+        }
+    }
+}
+
+void beam_cpu_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
+                        const beam_gate_terms *terms)
+{
+    const int64_t tokens = product.dim[0], E = product.dim[1], K = route->expert.dim[1];
+    const real *bias = beam_real(terms->bias), *rank_bias = beam_real(terms->rank_bias);
+    const real *scale = beam_real(terms->scale);
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t t = 0; t < tokens; t++) {
+        const real *weight = beam_real(route->weight) + t * K, sum = weight_sum(weight, K);
+        for (int64_t k = 0; k < K; k++) {
+            const int32_t e = beam_i32(route->expert)[t * K + k];
+            real u = beam_real(product)[t * E + e];
+            if (bias)
+                u += bias[e];
+            if (scale)
+                u += scale[0] * log_share(weight[k], sum, K);
+            if (rank_bias)
+                u += rank_bias[k];
+            beam_real(route->logit)[t * K + k] = u;
+            beam_real(route->gate)[t * K + k] = beam_sigmoid(u);
+            ((uint8_t *)route->keep.data)[t * K + k] = (double)u >= terms->cutoff;
+        }
+    }
+}
+
+/* du of every token's candidates into dproduct, and the gradient of the combine weights. */
+static void pair_grads(beam_backend *be, beam_tensor dproduct, beam_tensor dweight, beam_tensor dpair,
+                       const beam_route *route, const uint8_t *counted, real penalty, beam_mask_form form)
+{
+    const int64_t tokens = dproduct.dim[0], E = dproduct.dim[1], K = route->expert.dim[1];
+    const uint8_t *keep = route->keep.data;
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t t = 0; t < tokens; t++) {
+        real *du = beam_real(dproduct) + t * E;
+        memset(du, 0, (size_t)E * sizeof(real));
+        for (int64_t r = t * K; r < (t + 1) * K; r++) {
+            const real a = beam_real(dpair)[r], q = beam_real(route->gate)[r];
+            const real task = beam_real(route->weight)[r] * a;
+            du[beam_i32(route->expert)[r]] = (counted[t] ? task + penalty : task) * q * (1 - q);
+            beam_real(dweight)[r] = form == BEAM_MASK_SOFT ? q * a : keep[r] ? a : 0;
+        }
+    }
+}
+
+/* bias[E] += the column sums of du[T,E]. */
+static void bias_grad(beam_backend *be, real *bias, beam_tensor du)
+{
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t first = 0; first < du.dim[1]; first += BEAM_COLUMN_BLOCK) {
+        double sum[BEAM_COLUMN_BLOCK];
+        const int64_t n = beam_sum_columns(sum, du, first, NULL);
+        for (int64_t i = 0; i < n; i++)
+            bias[first + i] += (real)sum[i];
+    }
+}
+
+/* rank_bias[K] and scale[1] += their sums over tokens. Threads share the ranks; `ordered` adds the ranks'
+ * parts of the scale one after the other. */
+static void rank_grads(beam_backend *be, real *rank_bias, real *scale, beam_tensor du,
+                       const beam_route *route)
+{
+    const int64_t tokens = du.dim[0], E = du.dim[1], K = route->expert.dim[1];
+    const int32_t *expert = beam_i32(route->expert);
+    double scale_sum = 0;
+#pragma omp parallel for ordered num_threads(be->threads) schedule(static, 1)
+    for (int64_t k = 0; k < K; k++) {
+        double sum = 0, shared = 0;
+        for (int64_t t = 0; t < tokens; t++) {
+            const real *weight = beam_real(route->weight) + t * K;
+            const double d = (double)beam_real(du)[t * E + expert[t * K + k]];
+            sum += d;
+            if (scale)
+                shared += d * (double)log_share(weight[k], weight_sum(weight, K), K);
+        }
+        if (rank_bias)
+            rank_bias[k] += (real)sum;
+#pragma omp ordered
+        scale_sum += shared;
+    }
+    if (scale)
+        scale[0] += (real)scale_sum;
+}
+
+void beam_cpu_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
+                             const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                             beam_tensor counted, double penalty, beam_mask_form form)
+{
+    pair_grads(be, dproduct, dweight, dpair, route, counted.data, (real)penalty, form);
+    if (grad->bias.data)
+        bias_grad(be, grad->bias.data, dproduct);
+    if (grad->rank_bias.data || grad->scale.data)
+        rank_grads(be, grad->rank_bias.data, grad->scale.data, dproduct, route);
+}
+
+/* One thread: a few thousand small numbers, in the order of tokens. */
+void beam_cpu_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted)
+{
+    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1];
+    const uint8_t *is_counted = counted.data, *keep = route->keep.data;
+    double *s = stats.data, soft = 0;
+    (void)be;
+    for (int64_t t = 0; t < tokens; t++) {
+        if (!is_counted[t])
+            continue;
+        int64_t kept = 0;
+        for (int64_t r = t * K; r < (t + 1) * K; r++) {
+            soft += (double)beam_real(route->gate)[r];
+            kept += keep[r] != 0;
+            s[BEAM_STAT_EXPERTS + beam_i32(route->expert)[r]] += keep[r] != 0;
+        }
+        s[BEAM_STAT_TOKENS] += 1;
+        s[BEAM_STAT_KEPT] += (double)kept;
+        s[BEAM_STAT_NONE_KEPT] += kept == 0;
+    }
+    s[BEAM_STAT_SOFT] += soft / (double)K;
+}

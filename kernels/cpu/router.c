@@ -1,0 +1,117 @@
+/* The base model's router: probabilities, the top-k candidates of each token, and their gradients. */
+#include "kernels/cpu/columns.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/real.h"
+#include "kernels/cpu/vec.h"
+
+/* prob[n] = softmax(logit[n]). */
+static void softmax(real *prob, const real *logit, int64_t n)
+{
+    real top = -(real)INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (int64_t e = 0; e < n; e++)
+        top = logit[e] > top ? logit[e] : top;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t e = 0; e < n; e++)
+        sum += prob[e] = beam_exp(logit[e] - top);
+    for (int64_t e = 0; e < n; e++)
+        prob[e] /= sum;
+}
+
+/* The k largest of logit[n] into expert[k], best first, equal ones in the order of ids. The order of logits
+ * is that of the probabilities, without the ties that rounding and underflow add to those. NaN counts as the
+ * lowest logit: ids stay valid and distinct, and the NaN probabilities carry the error on to the loss.
+ * left[n] is scratch: the logits not taken yet, NaN where taken, which is never the largest and equals
+ * nothing. */
+static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, real *left)
+{
+    for (int64_t e = 0; e < n; e++)
+        left[e] = isnan(logit[e]) ? -(real)INFINITY : logit[e];
+    for (int64_t i = 0; i < k; i++) {
+        real high = -(real)INFINITY;
+        int32_t best = 0;
+#pragma omp simd reduction(max : high)
+        for (int64_t e = 0; e < n; e++)
+            high = left[e] > high ? left[e] : high;
+        while (left[best] != high)
+            best++;
+        expert[i] = best;
+        left[best] = (real)NAN;
+    }
+}
+
+void beam_cpu_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                          bool normalize)
+{
+    const int64_t tokens = logits.dim[0], E = logits.dim[1], K = route->expert.dim[1];
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t t = 0; t < tokens; t++) {
+        const real *logit = beam_real(logits) + t * E;
+        real *p = beam_real(prob) + t * E, *weight = beam_real(route->weight) + t * K, sum = 0;
+        int32_t *expert = (int32_t *)route->expert.data + t * K;
+        topk(expert, K, logit, E, p);
+        softmax(p, logit, E);
+        for (int64_t k = 0; k < K; k++)
+            sum += weight[k] = p[expert[k]];
+        for (int64_t k = 0; normalize && k < K; k++)
+            weight[k] /= sum;
+    }
+}
+
+/* dp[E] += dL/dprob of one token's candidates, from the gradient of their weights: w = p, or w = p / sum of
+ * p. */
+static void weight_grad(real *dp, const real *dweight, const int32_t *expert, const real *p, int64_t K,
+                        bool normalize)
+{
+    real sum = 1, shared = 0;
+    if (normalize) {
+        sum = 0;
+        for (int64_t k = 0; k < K; k++) {
+            sum += p[expert[k]];
+            shared += dweight[k] * p[expert[k]];
+        }
+        shared /= sum;
+    }
+    for (int64_t k = 0; k < K; k++)
+        dp[expert[k]] += (dweight[k] - shared) / sum;
+}
+
+void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
+                          beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize)
+{
+    const int64_t tokens = prob.dim[0], E = prob.dim[1], K = route->expert.dim[1];
+    const real *balance = beam_real(dprob);
+    const uint8_t *is_counted = counted.data;
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t t = 0; t < tokens; t++) {
+        const real *p = beam_real(prob) + t * E;
+        real *d = beam_real(dlogits) + t * E, dot = 0;
+        for (int64_t e = 0; e < E; e++)
+            d[e] = balance && is_counted[t] ? balance[e] : 0;
+        weight_grad(d, beam_real(dweight) + t * K, beam_i32(route->expert) + t * K, p, K, normalize);
+#pragma omp simd reduction(+ : dot)
+        for (int64_t e = 0; e < E; e++)
+            dot += p[e] * d[e];
+#pragma omp simd
+        for (int64_t e = 0; e < E; e++)
+            d[e] = p[e] * (d[e] - dot);
+    }
+}
+
+void beam_cpu_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
+                          beam_tensor counted)
+{
+    const int64_t tokens = prob.dim[0], E = prob.dim[1], K = route->expert.dim[1];
+    const uint8_t *is_counted = counted.data;
+    const int32_t *expert = beam_i32(route->expert);
+    double *chosen = load.data, *mass = chosen + E;
+    for (int64_t r = 0; r < tokens * K; r++)
+        chosen[expert[r]] += is_counted[r / K];
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t first = 0; first < E; first += BEAM_COLUMN_BLOCK) {
+        double sum[BEAM_COLUMN_BLOCK];
+        const int64_t n = beam_sum_columns(sum, prob, first, is_counted);
+        for (int64_t i = 0; i < n; i++)
+            mass[first + i] += sum[i];
+    }
+}

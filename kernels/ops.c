@@ -1,0 +1,233 @@
+/* The checked front of the dense ops and the update. */
+#include "kernels/ops.h"
+
+#include <string.h>
+
+#include "kernels/shape.h"
+
+/* ---- memory ---- */
+
+void *beam_alloc(beam_backend *be, size_t bytes, const char *what)
+{
+    if (be->status)
+        return NULL;
+    void *p = be->ops->alloc(be, bytes);
+    if (!p)
+        be->status = BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for %s (%zu bytes); use a smaller micro-batch",
+                               be->ops->name, what, bytes);
+    return p;
+}
+
+void beam_free(beam_backend *be, void *p)
+{
+    be->ops->free(be, p);
+}
+
+void beam_upload(beam_backend *be, beam_tensor t, const void *host)
+{
+    if (!be->status)
+        be->ops->upload(be, t.data, host, beam_bytes(t));
+}
+
+void beam_download(beam_backend *be, void *host, beam_tensor t)
+{
+    if (!be->status)
+        be->ops->download(be, host, t.data, beam_bytes(t));
+    else if (beam_bytes(t) > 0)
+        memset(host, 0, beam_bytes(t));
+}
+
+void beam_zero(beam_backend *be, beam_tensor t)
+{
+    if (!be->status)
+        be->ops->zero(be, t.data, beam_bytes(t));
+}
+
+beam_status beam_sync(beam_backend *be)
+{
+    if (!be->status)
+        be->ops->sync(be);
+    return be->status;
+}
+
+void beam_backend_close(beam_backend *be)
+{
+    be->ops->close(be);
+}
+
+/* ---- dense ---- */
+
+void beam_copy(beam_backend *be, beam_tensor y, beam_tensor x)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is_like(y, x));
+    be->ops->copy(be, y, x);
+}
+
+void beam_add(beam_backend *be, beam_tensor y, beam_tensor x)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(y.dtype == be->real && beam_is_like(x, y));
+    be->ops->add(be, y, x);
+}
+
+void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
+               double beta)
+{
+    if (be->status)
+        return;
+    const int64_t m = beam_leading_dims(c), n = beam_last_dim(c),
+                  k = ta ? beam_leading_dims(a) : beam_last_dim(a);
+    BEAM_ASSERT(a.ndim >= 2 && c.ndim >= 2 && a.dtype == be->real && c.dtype == be->real);
+    BEAM_ASSERT((ta ? beam_last_dim(a) : beam_leading_dims(a)) == m);
+    BEAM_ASSERT(beam_is(b, be->real, BEAM_DIMS(tb ? n : k, tb ? k : n)));
+    BEAM_ASSERT(m <= INT32_MAX && n <= INT32_MAX && k <= INT32_MAX);
+    be->ops->gemm(be, c, a, ta, b, tb, alpha, beta);
+}
+
+void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = y.dim[0], width = y.dim[1];
+    BEAM_ASSERT(beam_is(y, be->real, BEAM_DIMS(tokens, width)));
+    BEAM_ASSERT(beam_is(table, be->real, BEAM_DIMS(table.dim[0], width)));
+    BEAM_ASSERT(beam_is(id, BEAM_I32, BEAM_DIMS(tokens)));
+    be->ops->embed(be, y, table, id);
+}
+
+void beam_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = dy.dim[0], width = dy.dim[1];
+    BEAM_ASSERT(beam_is(dy, be->real, BEAM_DIMS(tokens, width)));
+    BEAM_ASSERT(beam_is(dtable, be->real, BEAM_DIMS(dtable.dim[0], width)));
+    BEAM_ASSERT(beam_is(id, BEAM_I32, BEAM_DIMS(tokens)));
+    be->ops->embed_grad(be, dtable, dy, id);
+}
+
+void beam_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
+                  double epsilon)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(x.dtype == be->real && beam_is_like(y, x) && beam_last_dim(x) > 0);
+    BEAM_ASSERT(beam_is(weight, be->real, BEAM_DIMS(beam_last_dim(x))));
+    BEAM_ASSERT(inverse.dtype == be->real && beam_count(inverse) == beam_leading_dims(x));
+    be->ops->rmsnorm(be, y, inverse, x, weight, epsilon);
+}
+
+void beam_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, beam_tensor dy, beam_tensor x,
+                       beam_tensor weight, beam_tensor inverse, double beta)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(x.dtype == be->real && beam_is_like(dx, x) && beam_is_like(dy, x) && beam_last_dim(x) > 0);
+    BEAM_ASSERT(beam_is(weight, be->real, BEAM_DIMS(beam_last_dim(x))));
+    BEAM_ASSERT(beam_is_absent_or(dweight, be->real, BEAM_DIMS(beam_last_dim(x))));
+    BEAM_ASSERT(inverse.dtype == be->real && beam_count(inverse) == beam_leading_dims(x));
+    be->ops->rmsnorm_grad(be, dx, dweight, dy, x, weight, inverse, beta);
+}
+
+void beam_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
+               bool inverse)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(x.dtype == be->real && x.ndim == 3 && x.dim[2] % 2 == 0);
+    BEAM_ASSERT(beam_is(cosine, be->real, BEAM_DIMS(cosine.dim[0], x.dim[2] / 2)) &&
+                beam_is_like(sine, cosine));
+    BEAM_ASSERT(beam_is(position, BEAM_I32, BEAM_DIMS(x.dim[0])));
+    be->ops->rope(be, x, cosine, sine, position, inverse);
+}
+
+static void check_attention(const beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q,
+                            beam_tensor k, beam_tensor v, beam_sequences seq)
+{
+    const int64_t tokens = q.dim[0], heads = q.dim[1], groups = k.dim[1], width = q.dim[2];
+    BEAM_ASSERT(beam_is(q, be->real, BEAM_DIMS(tokens, heads, width)) && beam_is_like(out, q));
+    BEAM_ASSERT(beam_is(k, be->real, BEAM_DIMS(tokens, groups, width)) && beam_is_like(v, k));
+    BEAM_ASSERT(groups > 0 && heads % groups == 0 && width > 0);
+    BEAM_ASSERT(beam_is(lse, be->real, BEAM_DIMS(tokens, heads)));
+    BEAM_ASSERT(seq.n >= 0 && beam_is(seq.first, BEAM_I32, BEAM_DIMS(seq.first.dim[0])));
+    BEAM_ASSERT(seq.first.dim[0] > seq.n);
+}
+
+void beam_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                    beam_tensor v, beam_sequences seq, double scale)
+{
+    if (be->status)
+        return;
+    check_attention(be, out, lse, q, k, v, seq);
+    be->ops->attention(be, out, lse, q, k, v, seq, scale);
+}
+
+void beam_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
+                         beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
+                         beam_sequences seq, double scale)
+{
+    if (be->status)
+        return;
+    check_attention(be, out, lse, q, k, v, seq);
+    BEAM_ASSERT(beam_is_like(dq, q) && beam_is_like(dk, k) && beam_is_like(dv, v) && beam_is_like(dout, out));
+    be->ops->attention_grad(be, dq, dk, dv, dout, out, lse, q, k, v, seq, scale);
+}
+
+void beam_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
+                 beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(y, be->real, BEAM_DIMS(y.dim[0], y.dim[1])));
+    BEAM_ASSERT(beam_is(gate_up, be->real, BEAM_DIMS(y.dim[0], 2 * y.dim[1])));
+    BEAM_ASSERT(!route || beam_is_grouped(route, route->kept.dim[0]));
+    be->ops->swiglu(be, y, gate_up, route, rows);
+}
+
+void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
+                      const beam_route *route, beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(dy, be->real, BEAM_DIMS(dy.dim[0], dy.dim[1])));
+    BEAM_ASSERT(beam_is(gate_up, be->real, BEAM_DIMS(dy.dim[0], 2 * dy.dim[1])) &&
+                beam_is_like(dgate_up, gate_up));
+    BEAM_ASSERT(!route || beam_is_grouped(route, route->kept.dim[0]));
+    be->ops->swiglu_grad(be, dgate_up, dy, gate_up, route, rows);
+}
+
+void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
+                        beam_tensor correct, double grad_scale, bool want_grad)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = logits.dim[0];
+    BEAM_ASSERT(beam_is(logits, be->real, BEAM_DIMS(tokens, logits.dim[1])) && logits.dim[1] > 0);
+    BEAM_ASSERT(beam_is(target, BEAM_I32, BEAM_DIMS(tokens)) && beam_is(loss, be->real, BEAM_DIMS(tokens)));
+    BEAM_ASSERT(beam_is(correct, BEAM_U8, BEAM_DIMS(tokens)));
+    be->ops->cross_entropy(be, logits, target, loss, correct, grad_scale, want_grad);
+}
+
+/* ---- update ---- */
+
+void beam_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
+                const beam_adamw_args *args)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(value.dtype == be->real && beam_is_like(grad, value) && beam_is_like(m, value) &&
+                beam_is_like(v, value));
+    BEAM_ASSERT(args->step >= 1);
+    be->ops->adamw(be, value, grad, m, v, args);
+}
+
+void beam_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(sum, BEAM_F64, BEAM_DIMS(1)) && x.dtype == be->real);
+    be->ops->sum_squares(be, sum, x);
+}

@@ -1,0 +1,198 @@
+/* The checked front of the mixture-of-experts ops. */
+#include "kernels/ops.h"
+#include "kernels/shape.h"
+
+/* The candidates of every token, [T,K], with E experts to choose from. */
+static bool has_candidates(const beam_route *route, int64_t tokens, int64_t experts)
+{
+    const int64_t top_k = route->expert.dim[1];
+    return beam_is(route->expert, BEAM_I32, BEAM_DIMS(tokens, top_k)) && top_k > 0 && top_k <= experts;
+}
+
+static bool is_per_pair(beam_tensor t, beam_dtype type, const beam_route *route)
+{
+    return beam_is(t, type, BEAM_DIMS(route->expert.dim[0], route->expert.dim[1]));
+}
+
+/* What tells a kept pair from a dropped one, and how much it counts. */
+static bool has_mask(const beam_backend *be, const beam_route *route)
+{
+    return is_per_pair(route->weight, be->real, route) && is_per_pair(route->gate, be->real, route) &&
+           is_per_pair(route->keep, BEAM_U8, route);
+}
+
+/* The plan of beam_route_plan is there. */
+static bool has_plan(const beam_route *route, int64_t tokens)
+{
+    const int64_t experts = route->kept.dim[0];
+    return has_candidates(route, tokens, experts) && is_per_pair(route->row, BEAM_I32, route) &&
+           beam_is(route->pair, BEAM_I32, BEAM_DIMS(beam_count(route->expert))) &&
+           beam_is_grouped(route, experts);
+}
+
+static bool has_terms(const beam_backend *be, const beam_gate_terms *terms, int64_t experts, int64_t top_k)
+{
+    return beam_is_absent_or(terms->bias, be->real, BEAM_DIMS(experts)) &&
+           beam_is_absent_or(terms->scale, be->real, BEAM_DIMS(1)) &&
+           beam_is_absent_or(terms->rank_bias, be->real, BEAM_DIMS(top_k));
+}
+
+void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                      bool normalize)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(has_candidates(route, logits.dim[0], logits.dim[1]));
+    BEAM_ASSERT(logits.dtype == be->real && logits.ndim == 2 && beam_is_like(prob, logits));
+    BEAM_ASSERT(is_per_pair(route->weight, be->real, route));
+    be->ops->router_topk(be, route, prob, logits, normalize);
+}
+
+void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
+                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = prob.dim[0], experts = prob.dim[1];
+    BEAM_ASSERT(has_candidates(route, tokens, experts) && is_per_pair(dweight, be->real, route));
+    BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) && beam_is_like(dlogits, prob));
+    BEAM_ASSERT(beam_is_absent_or(dprob, be->real, BEAM_DIMS(experts)));
+    BEAM_ASSERT(!dprob.data || beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
+    be->ops->router_grad(be, dlogits, dweight, route, prob, dprob, counted, normalize);
+}
+
+void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
+                      beam_tensor counted)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = prob.dim[0], experts = prob.dim[1];
+    BEAM_ASSERT(beam_is(load, BEAM_F64, BEAM_DIMS(2, experts)) && has_candidates(route, tokens, experts));
+    BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) &&
+                beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
+    be->ops->router_load(be, load, route, prob, counted);
+}
+
+void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(keep >= 0 && has_mask(be, route) && is_per_pair(route->logit, be->real, route));
+    be->ops->gate_open(be, route, keep, renormalize);
+}
+
+void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
+                    const beam_gate_terms *terms)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = product.dim[0], experts = product.dim[1];
+    BEAM_ASSERT(beam_is(product, be->real, BEAM_DIMS(tokens, experts)) &&
+                has_candidates(route, tokens, experts));
+    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
+    BEAM_ASSERT(has_terms(be, terms, experts, route->expert.dim[1]));
+    be->ops->mask_gate(be, route, product, terms);
+}
+
+void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
+                         const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                         beam_tensor counted, double penalty, beam_mask_form form)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = dproduct.dim[0], experts = dproduct.dim[1];
+    BEAM_ASSERT(beam_is(dproduct, be->real, BEAM_DIMS(tokens, experts)) &&
+                has_candidates(route, tokens, experts));
+    BEAM_ASSERT(has_mask(be, route) && has_terms(be, grad, experts, route->expert.dim[1]));
+    BEAM_ASSERT(is_per_pair(dpair, be->real, route) && is_per_pair(dweight, be->real, route));
+    BEAM_ASSERT(beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
+    be->ops->mask_gate_grad(be, dproduct, dweight, grad, dpair, route, counted, penalty, form);
+}
+
+void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = route->expert.dim[0], experts = stats.dim[0] - BEAM_STAT_EXPERTS;
+    BEAM_ASSERT(stats.dtype == BEAM_F64 && stats.ndim == 1 && has_candidates(route, tokens, experts));
+    BEAM_ASSERT(has_mask(be, route) && beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
+    be->ops->mask_stats(be, stats, route, counted);
+}
+
+void beam_route_plan(beam_backend *be, const beam_route *route)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(has_plan(route, route->expert.dim[0]) && is_per_pair(route->keep, BEAM_U8, route));
+    BEAM_ASSERT(beam_count(route->expert) <= INT32_MAX);
+    be->ops->route_plan(be, route);
+}
+
+/* x [T,D] of tokens goes with rows [R,D] of pairs. */
+static bool is_rows_of(const beam_backend *be, beam_tensor rows, beam_tensor x, const beam_route *route)
+{
+    return beam_is(x, be->real, BEAM_DIMS(x.dim[0], x.dim[1])) && has_plan(route, x.dim[0]) &&
+           beam_is(rows, be->real, BEAM_DIMS(beam_count(route->expert), x.dim[1]));
+}
+
+void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
+                       beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(is_rows_of(be, rows_x, x, route));
+    be->ops->route_gather(be, rows_x, x, route, rows);
+}
+
+void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
+                            beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(is_rows_of(be, drows, dx, route) && is_per_pair(route->keep, BEAM_U8, route));
+    be->ops->route_gather_grad(be, dx, drows, route, rows);
+}
+
+void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
+                        beam_mask_form form)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(is_rows_of(be, rows_y, y, route) && has_mask(be, route));
+    be->ops->route_combine(be, y, rows_y, route, form);
+}
+
+void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
+                             beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(is_rows_of(be, rows_y, dy, route) && has_mask(be, route));
+    BEAM_ASSERT((!drows.data || beam_is_like(drows, rows_y)) && is_per_pair(dpair, be->real, route));
+    be->ops->route_combine_grad(be, drows, dpair, dy, rows_y, route, form);
+}
+
+void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                       const beam_route *route, beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    const int64_t n = c.dim[1], m = a.dim[1], experts = b.dim[0];
+    BEAM_ASSERT(beam_is(c, be->real, BEAM_DIMS(c.dim[0], n)) &&
+                beam_is(a, be->real, BEAM_DIMS(c.dim[0], m)) && m > 0);
+    BEAM_ASSERT(beam_is(b, be->real, BEAM_DIMS(experts, tb ? n : m, tb ? m : n)) &&
+                beam_is_grouped(route, experts));
+    be->ops->grouped_gemm(be, c, a, b, tb, route, rows);
+}
+
+void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
+                        const beam_route *route, beam_rows_of rows)
+{
+    if (be->status)
+        return;
+    const int64_t experts = dw.dim[0], n = dw.dim[1], m = dw.dim[2];
+    BEAM_ASSERT(beam_is(dw, be->real, BEAM_DIMS(experts, n, m)) && beam_is_grouped(route, experts));
+    BEAM_ASSERT(beam_is(dy, be->real, BEAM_DIMS(dy.dim[0], n)) &&
+                beam_is(x, be->real, BEAM_DIMS(dy.dim[0], m)));
+    be->ops->grouped_wgrad(be, dw, dy, x, route, rows);
+}
