@@ -1,0 +1,56 @@
+#include "comm/reduce.h"
+
+static int levels_for(int64_t leaves)
+{
+    int levels = 0;
+    while (leaves > 1 && (INT64_C(1) << levels) <= leaves - 1)
+        levels++;
+    return levels;
+}
+
+static void place(beam_tree *t, int levels, beam_arena *a)
+{
+    for (int l = 0; l < levels; l++)
+        t->partial[l] = beam_push(a, t->grads.dtype, t->grads.ndim, t->grads.dim);
+}
+
+beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be)
+{
+    const int levels = levels_for(leaves);
+    BEAM_ASSERT(leaves >= 1 && levels < BEAM_TREE_LEVELS);
+    *t = (beam_tree){.grads = grads, .leaves = leaves};
+    beam_arena a = beam_arena_measure();
+    place(t, levels, &a);
+    if (levels == 0)
+        return BEAM_OK;
+    t->block = beam_alloc(be, a.peak, "gradient accumulation");
+    if (be->status)
+        return be->status;
+    a = beam_arena_over(t->block, a.peak);
+    place(t, levels, &a);
+    return BEAM_OK;
+}
+
+void beam_tree_close(beam_tree *t, beam_backend *be)
+{
+    beam_free(be, t->block);
+    *t = (beam_tree){0};
+}
+
+void beam_tree_push(beam_tree *t, beam_backend *be)
+{
+    const bool last = t->done + 1 == t->leaves;
+    int level = 0;
+    for (; t->done >> level & 1; level++) /* a finished subtree of the same size: join them */
+        beam_add(be, t->grads, t->partial[level]);
+    t->done++;
+    if (!last) {
+        beam_copy(be, t->partial[level], t->grads);
+        beam_zero(be, t->grads);
+        return;
+    }
+    for (level++; t->done >> level; level++) /* not a power of two: smaller subtrees join larger ones */
+        if ((t->done - 1) >> level & 1)
+            beam_add(be, t->grads, t->partial[level]);
+    t->done = 0;
+}

@@ -1,0 +1,27 @@
+/* Gradient accumulation over micro-batches in a fixed binary tree: ((g0+g1)+(g2+g3))+... The shape depends on
+ * the number of micro-batches alone, so power-of-two splits over ranks can give the same bits as one rank. */
+#ifndef BEAM_COMM_REDUCE_H
+#define BEAM_COMM_REDUCE_H
+
+#include "kernels/ops.h"
+
+enum { BEAM_TREE_LEVELS = 24 };
+
+typedef struct {
+    beam_tensor grads;                     /* where each leaf arrives and where the sum ends up */
+    beam_tensor partial[BEAM_TREE_LEVELS]; /* partial[l]: a finished subtree of 2^l leaves */
+    void *block;
+    int64_t leaves, done;
+} beam_tree;
+
+/* For sums of `leaves` (1 .. 2^23) gradients that appear in `grads` one after the other. Holds
+ * floor(log2(leaves - 1))
+ * + 1 copies of the gradients (none for a single leaf). */
+beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be);
+void beam_tree_close(beam_tree *t, beam_backend *be);
+
+/* Takes the leaf that stands in grads. Before the last leaf grads is zeroed for the next one; after it, grads
+ * holds the sum, and the tree starts anew. */
+void beam_tree_push(beam_tree *t, beam_backend *be);
+
+#endif

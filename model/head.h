@@ -1,0 +1,27 @@
+/* The end of the model: final norm, vocabulary projection, cross-entropy. Logits are made for a chunk of
+ * tokens at a time and turned into their own gradient in place, so [T,V] is never stored. */
+#ifndef BEAM_MODEL_HEAD_H
+#define BEAM_MODEL_HEAD_H
+
+#include "model/pass.h"
+#include "model/weights.h"
+
+typedef struct {
+    beam_tensor in, inverse;   /* norm(x) [T,D], [T] */
+    beam_tensor din;           /* dL/d(norm(x)) [T,D]; absent without gradients */
+    beam_tensor loss, correct; /* real [T], u8 [T] */
+} beam_head_saved;
+
+void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
+                      bool train, beam_arena *a);
+
+/* Token losses of x[T,D]; when laid out for training also din and the gradient of a trainable projection
+ * (+=). */
+void beam_head_forward(const beam_pass *p, const beam_model_weights *w, beam_head_saved *s, beam_tensor x,
+                       beam_tensor target, double grad_scale);
+
+/* dx[T,D] (overwritten); gradient of a trainable norm (+=). */
+void beam_head_backward(const beam_pass *p, const beam_model_weights *w, const beam_head_saved *s,
+                        beam_tensor x, beam_tensor dx);
+
+#endif

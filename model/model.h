@@ -1,0 +1,86 @@
+/* A decoder-only mixture-of-experts language model with mask gates: explicit forward and backward, no graph.
+ *
+ *     BEAM_TRY(beam_model_open(&model, &config, &options, &backend));
+ *     BEAM_TRY(beam_model_load(model, "folder"));                       // model/load.h
+ *     beam_model_zero_grads(model);
+ *     beam_model_forward(model, batch, 1.0 / targets);
+ *     beam_model_backward(model, &(beam_backward_args){.penalty = beta / (layers * tokens * k)});
+ *     BEAM_TRY(beam_model_result(model, &result));                      // the one place a step can fail
+ */
+#ifndef BEAM_MODEL_MODEL_H
+#define BEAM_MODEL_MODEL_H
+
+#include "core/batch.h"
+#include "model/pass.h"
+#include "model/weights.h"
+
+typedef struct {
+    beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients, forward runs kept experts only */
+    int64_t max_tokens; /* largest micro-batch */
+    bool checkpointing; /* keep each layer's input only and recompute the rest in backward */
+} beam_model_options;
+
+typedef struct {
+    double penalty; /* beta / (MoE layers * global tokens * K): weight of one soft mask in the loss */
+    double balance; /* router_aux_loss_coef * this micro-batch's share of the global tokens */
+} beam_backward_args;
+
+typedef struct {
+    double loss;     /* sum of the negative log-likelihoods of the targets, in nats */
+    int64_t targets; /* how many */
+    int64_t correct; /* targets that are the most likely token */
+    double balance;  /* load-balancing loss (Hugging Face's definition), where the router trains; else 0 */
+} beam_forward_result;
+
+/* Called for every MoE layer of a forward pass once its experts are chosen. `layer` counts MoE layers from 0.
+ */
+typedef void (*beam_route_observer)(void *context, int layer, const beam_route *route);
+
+typedef struct beam_model beam_model;
+
+/* Allocates parameters, gradients, activations and scratch on `be`, which must outlive the model. Mask gates
+ * exist if config->mask.present, and then decide (hard form). Parameters are uninitialised: load or
+ * initialise them. */
+beam_status beam_model_open(beam_model **out, const beam_model_config *config,
+                            const beam_model_options *options, beam_backend *be);
+void beam_model_close(beam_model *m); /* accepts NULL */
+
+const beam_model_config *beam_model_config_of(const beam_model *m);
+beam_params beam_model_params(beam_model *m);
+beam_backend *beam_model_backend(beam_model *m);
+int64_t beam_model_max_tokens(const beam_model *m);
+
+/* All gradients as one block (real [n], padding is zero), and setting it to zero. */
+beam_tensor beam_model_grads(beam_model *m);
+void beam_model_zero_grads(beam_model *m);
+
+/* Which experts run from now on: masks on or off, soft form, pruned top-k. */
+beam_expert_rule beam_model_rule(const beam_model *m);
+void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
+
+void beam_model_observe(beam_model *m, beam_route_observer observer, void *context); /* NULL: nobody */
+
+/* Loss of one micro-batch. grad_scale = 1 / (global number of targets) prepares for backward; 0 only
+ * evaluates: no gradient is made and dropped experts do not run. */
+void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale);
+
+/* Adds the gradients of the last forward pass. */
+void beam_model_backward(beam_model *m, const beam_backward_args *args);
+
+/* Waits, reports a failure of the device, and gives the last forward pass's sums. */
+beam_status beam_model_result(beam_model *m, beam_forward_result *out);
+
+/* -log p of each target of the last forward pass, 0 where there is none: double out[T]. */
+beam_status beam_model_token_losses(beam_model *m, double *out);
+
+/* Mask statistics of each MoE layer since the last call: double out[moe layers][BEAM_STAT_EXPERTS + E]; NULL
+ * only starts them anew. */
+beam_status beam_model_take_stats(beam_model *m, double *out);
+
+/* Bytes by lifetime. */
+typedef struct {
+    size_t parameters, gradients, activations, scratch;
+} beam_memory_plan;
+beam_memory_plan beam_model_memory(const beam_model *m);
+
+#endif

@@ -1,0 +1,59 @@
+/* The parameters of a model, layer by layer, as handles into one list of named parameters.
+ * Experts of a layer are stacked in one parameter; gate and up rows are interleaved (beam_interleave_row). */
+#ifndef BEAM_MODEL_WEIGHTS_H
+#define BEAM_MODEL_WEIGHTS_H
+
+#include "core/param.h"
+#include "data/hf_config.h"
+#include "kernels/ops.h"
+
+typedef enum {
+    BEAM_SCOPE_NONE,  /* nothing trains: evaluation */
+    BEAM_SCOPE_MASKS, /* the mask gates; the base model is frozen */
+    BEAM_SCOPE_ALL,
+} beam_scope;
+
+typedef struct {
+    const beam_param *q, *k, *v, *o;   /* [H*Dh,D] [G*Dh,D] [G*Dh,D] [D,H*Dh] */
+    const beam_param *q_norm, *k_norm; /* [Dh] */
+} beam_attention_weights;
+
+typedef struct {
+    const beam_param *weight;    /* W_m [E,D] */
+    const beam_param *bias;      /* b [E], or NULL */
+    const beam_param *scale;     /* a [1], or NULL */
+    const beam_param *rank_bias; /* c [K], or NULL */
+} beam_mask_weights;
+
+typedef struct {
+    const beam_param *router;  /* W_g [E,D]; NULL in a dense layer */
+    const beam_param *gate_up; /* [E,2F,D]; dense: [2F,D] */
+    const beam_param *down;    /* [E,D,F];  dense: [D,F] */
+    beam_mask_weights mask;    /* all NULL without mask gates */
+} beam_mlp_weights;
+
+typedef struct {
+    const beam_param *attention_norm, *mlp_norm; /* [D] */
+    beam_attention_weights attention;
+    beam_mlp_weights mlp;
+} beam_layer_weights;
+
+typedef struct {
+    beam_params params;
+    beam_layer_weights *layer;      /* [layers] */
+    const beam_param *embed, *norm; /* [V,D] [D] */
+    const beam_param *head;         /* [V,D]; the embedding itself when tied */
+    void *value_block, *grad_block; /* device memory */
+    beam_tensor grads;              /* real [n]: all gradients as one block, padding included */
+} beam_model_weights;
+
+/* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates
+ * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
+beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                     beam_backend *be);
+void beam_model_weights_free(beam_model_weights *w, beam_backend *be);
+
+/* True if the parameter exists and has a gradient. */
+bool beam_trains(const beam_param *p);
+
+#endif
