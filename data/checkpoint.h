@@ -49,6 +49,10 @@ beam_status beam_checkpoint_read_state(const char *path, beam_checkpoint_state *
 beam_status beam_checkpoint_read(const char *path, beam_checkpoint_state *state, const beam_array *arrays,
                                  int n);
 
+/* The same for some of the arrays: the checkpoint may hold others. */
+beam_status beam_checkpoint_read_some(const char *path, beam_checkpoint_state *state,
+                                      const beam_array *arrays, int n);
+
 /* Keeps the newest `limit` (>= 2) complete checkpoints of out_dir, and the one of step `keep` (< 0: none). */
 beam_status beam_checkpoint_prune(const char *out_dir, int limit, int64_t keep);
 

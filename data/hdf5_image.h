@@ -1,7 +1,7 @@
 /* HDF5 files as images in memory. HDF5 never touches the file system here: its file driver crashes on a full
  * disk, so an image is built in memory and written with beam_file_write, and a file is read whole, verified,
  * then parsed. Arrays are chunked, compressed with zstd (filter 32015, with its frame checksum) and carry
- * Fletcher32. */
+ * Fletcher32. The first 512 bytes, HDF5's user block, hold the SHA-256 of the rest. */
 #ifndef BEAM_DATA_HDF5_IMAGE_H
 #define BEAM_DATA_HDF5_IMAGE_H
 

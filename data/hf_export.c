@@ -1,0 +1,91 @@
+#include "data/hf_export.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/file.h"
+#include "data/json.h"
+
+/* "float32" as transformers spells it. */
+static const char *torch_name(beam_dtype t)
+{
+    return t == BEAM_BF16 ? "bfloat16" : t == BEAM_F16 ? "float16" : "float32";
+}
+
+static json_t *mask_block(const beam_hf_export *e)
+{
+    json_t *block = json_pack("{s:i, s:f, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:s}", "version", 1, "threshold",
+                              e->mask.threshold, "mask_tensor", "mask_gate", "mask_dtype",
+                              torch_name(e->mask_dtype), "bias", e->mask.bias, "router_features",
+                              e->mask.router_features, "dropped_output", 0, "renormalize", 0,
+                              "num_masked_layers", (json_int_t)e->masked_layers, "paper", "arXiv:2605.14438");
+    if (block && isfinite(e->avg_active))
+        json_object_set_new(block, "avg_active", json_real(e->avg_active));
+    return block;
+}
+
+/* ["Qwen3MoeForCausalLM"] becomes ["ExpertMaskQwen3MoeForCausalLM"]: an engine that does not know masks
+ * refuses the name instead of running the model without them. */
+static void set_architecture(json_t *root, bool masked)
+{
+    static const char prefix[] = "ExpertMask";
+    char name[128];
+    const char *base = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
+    if (!base)
+        base = "Qwen3MoeForCausalLM";
+    if (strncmp(base, prefix, strlen(prefix)) == 0)
+        base += strlen(prefix);
+    snprintf(name, sizeof name, "%s%.100s", masked ? prefix : "", base);
+    json_object_set_new(root, "architectures", json_pack("[s]", name));
+}
+
+beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf_export *e)
+{
+    json_t *root;
+    BEAM_TRY(beam_json_read(from, 1 << 20, BEAM_EMODEL, &root));
+    set_architecture(root, e->mask.present);
+    json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
+    if (json_object_get(root, "dtype"))
+        json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
+    if (e->mask.present)
+        json_object_set_new(root, "expert_mask", mask_block(e));
+    else
+        json_object_del(root, "expert_mask");
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    if (!text)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to write it", to);
+    const beam_status status = beam_file_write(to, text, strlen(text));
+    free(text);
+    return status;
+}
+
+beam_status beam_hf_copy_files(const char *from, const char *to)
+{
+    static const char *const names[] = {
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "tokenizer.model",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+        "chat_template.json",
+        "LICENSE",
+        "LICENSE.txt",
+        "LICENSE.md",
+        "NOTICE",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char source[1200], target[1200];
+        BEAM_TRY(beam_join_path(source, sizeof source, from, names[i]));
+        BEAM_TRY(beam_join_path(target, sizeof target, to, names[i]));
+        if (beam_file_exists(source))
+            BEAM_TRY(beam_file_copy(source, target));
+    }
+    return BEAM_OK;
+}

@@ -1,0 +1,198 @@
+#include "data/ids.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json.h"
+
+enum { LINE_LIMIT = 1 << 24 }; /* bytes */
+
+/* Calls `take` with each line's object and its number among the lines that hold something. */
+typedef beam_status (*line_taker)(void *context, const char *where, const json_t *object);
+
+static beam_status take_line(const char *path, long number, const char *line, size_t size, line_taker take,
+                             void *context)
+{
+    char where[1200];
+    json_t *root;
+    snprintf(where, sizeof where, "%.1100s:%ld", path, number);
+    if (size > LINE_LIMIT)
+        return BEAM_FAIL(BEAM_EDATA, "%s: the line has more than %d bytes", where, LINE_LIMIT);
+    BEAM_TRY(beam_json_parse(where, line, size, BEAM_EDATA, &root));
+    const beam_status status = take(context, where, root);
+    json_decref(root);
+    return status;
+}
+
+static beam_status each_line(const char *path, line_taker take, void *context)
+{
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return BEAM_FAIL(BEAM_EDATA, "%s: cannot open: %s", path, strerror(errno));
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    beam_status status = BEAM_OK;
+    for (long number = 1; !status && (size = getline(&line, &capacity, f)) >= 0; number++)
+        if (line[strspn(line, " \t\r\n")] != '\0')
+            status = take_line(path, number, line, (size_t)size, take, context);
+    if (!status && ferror(f))
+        status = BEAM_FAIL(BEAM_EIO, "%s: cannot read: %s", path, strerror(errno));
+    free(line);
+    fclose(f);
+    return status;
+}
+
+typedef struct {
+    beam_id_lines *out;
+    int64_t vocab, capacity;
+} id_reader;
+
+static beam_status read_integers(const char *where, const char *key, const json_t *list, int64_t limit,
+                                 int32_t *out)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *value = json_array_get(list, i);
+        const json_int_t x = json_integer_value(value);
+        if (!json_is_integer(value) || x < 0 || x >= limit)
+            return BEAM_FAIL(BEAM_EDATA, "%s: \"%s\"[%zu] is not an integer from 0 to %lld", where, key, i,
+                             (long long)limit - 1);
+        out[i] = (int32_t)x;
+    }
+    return BEAM_OK;
+}
+
+static beam_status fill_line(const char *where, const json_t *object, int64_t vocab, beam_id_line *line)
+{
+    const json_t *ids = json_object_get(object, "ids"), *loss = json_object_get(object, "loss");
+    const size_t n = json_array_size(ids);
+    if (!json_is_array(ids) || n < 1)
+        return BEAM_FAIL(BEAM_EDATA, "%s: expected {\"ids\": [token ids, at least one]}", where);
+    if (loss && json_array_size(loss) != n)
+        return BEAM_FAIL(BEAM_EDATA, "%s: \"loss\" must have as many entries as \"ids\" (%zu)", where, n);
+    line->n = (int64_t)n;
+    line->id = malloc(n * sizeof *line->id);
+    line->loss = malloc(n);
+    int32_t *wide = malloc(n * sizeof *wide);
+    beam_status status = line->id && line->loss && wide
+                             ? BEAM_OK
+                             : BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for the line", where);
+    if (!status)
+        status = read_integers(where, "ids", ids, vocab, line->id);
+    if (!status && loss)
+        status = read_integers(where, "loss", loss, 2, wide);
+    for (size_t i = 0; !status && i < n; i++)
+        line->loss[i] = loss ? (uint8_t)wide[i] : 1;
+    free(wide);
+    return status;
+}
+
+static beam_status take_ids(void *context, const char *where, const json_t *object)
+{
+    id_reader *r = context;
+    if (r->out->n == r->capacity) {
+        const int64_t capacity = r->capacity ? 2 * r->capacity : 64;
+        beam_id_line *grown = realloc(r->out->line, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory", where);
+        r->out->line = grown;
+        r->capacity = capacity;
+    }
+    beam_id_line *line = &r->out->line[r->out->n++];
+    *line = (beam_id_line){0};
+    BEAM_TRY(fill_line(where, object, r->vocab, line));
+    if (line->n > r->out->longest)
+        r->out->longest = line->n;
+    return BEAM_OK;
+}
+
+beam_status beam_ids_read(const char *path, int64_t vocab, beam_id_lines *out)
+{
+    *out = (beam_id_lines){0};
+    id_reader r = {.out = out, .vocab = vocab};
+    beam_status status = each_line(path, take_ids, &r);
+    if (!status && out->n == 0)
+        status = BEAM_FAIL(BEAM_EDATA, "%s: holds no line", path);
+    if (status)
+        beam_ids_free(out);
+    return status;
+}
+
+void beam_ids_free(beam_id_lines *lines)
+{
+    for (int64_t i = 0; i < lines->n; i++) {
+        free(lines->line[i].id);
+        free(lines->line[i].loss);
+    }
+    free(lines->line);
+    *lines = (beam_id_lines){0};
+}
+
+typedef struct {
+    beam_questions *out;
+    int64_t capacity;
+} question_reader;
+
+static beam_status fill_question(const char *where, const json_t *object, beam_question *q)
+{
+    const json_t *id = json_object_get(object, "id"), *context = json_object_get(object, "context");
+    const json_t *choices = json_object_get(object, "choices"), *label = json_object_get(object, "label");
+    const size_t n = json_array_size(choices);
+    if (!json_is_string(context) || n < 2 || n > BEAM_MAX_CHOICES)
+        return BEAM_FAIL(BEAM_EDATA, "%s: expected {\"context\": text, \"choices\": [2 to %d texts]}", where,
+                         BEAM_MAX_CHOICES);
+    q->label = json_is_integer(label) ? (int)json_integer_value(label) : -1;
+    if (json_is_integer(label) && (q->label < 0 || q->label >= (int)n))
+        return BEAM_FAIL(BEAM_EDATA, "%s: \"label\" is not one of the %zu choices", where, n);
+    q->id = strdup(json_is_string(id) ? json_string_value(id) : "");
+    q->context = strdup(json_string_value(context));
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_array_get(choices, i));
+        if (!text || !*text)
+            return BEAM_FAIL(BEAM_EDATA, "%s: \"choices\"[%zu] is not a text", where, i);
+        q->choice[q->n++] = strdup(text);
+    }
+    return BEAM_OK;
+}
+
+static beam_status take_question(void *context, const char *where, const json_t *object)
+{
+    question_reader *r = context;
+    if (r->out->n == r->capacity) {
+        const int64_t capacity = r->capacity ? 2 * r->capacity : 64;
+        beam_question *grown = realloc(r->out->at, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory", where);
+        r->out->at = grown;
+        r->capacity = capacity;
+    }
+    beam_question *q = &r->out->at[r->out->n++];
+    *q = (beam_question){0};
+    return fill_question(where, object, q);
+}
+
+beam_status beam_questions_read(const char *path, beam_questions *out)
+{
+    *out = (beam_questions){0};
+    question_reader r = {.out = out};
+    beam_status status = each_line(path, take_question, &r);
+    if (!status && out->n == 0)
+        status = BEAM_FAIL(BEAM_EDATA, "%s: holds no question", path);
+    if (status)
+        beam_questions_free(out);
+    return status;
+}
+
+void beam_questions_free(beam_questions *q)
+{
+    for (int64_t i = 0; i < q->n; i++) {
+        free(q->at[i].id);
+        free(q->at[i].context);
+        for (int j = 0; j < q->at[i].n; j++)
+            free(q->at[i].choice[j]);
+    }
+    free(q->at);
+    *q = (beam_questions){0};
+}

@@ -1,0 +1,176 @@
+#include "data/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/file.h"
+
+enum { MAX_DEPTH = 16, MAX_VALUES = 4000000 };
+
+/* Counts before Jansson allocates: a small file of brackets would become a thousand times larger in memory.
+ */
+static beam_status check_extent(const char *path, const char *bytes, size_t size, beam_status error)
+{
+    int64_t depth = 0, values = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        const char c = bytes[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+            continue;
+        }
+        if (c == '"')
+            in_string = true;
+        else if (c == '{' || c == '[')
+            depth++, values++;
+        else if (c == '}' || c == ']')
+            depth--;
+        else if (c == ',')
+            values++;
+        if (depth > MAX_DEPTH)
+            return BEAM_FAIL(error, "%s: JSON nested deeper than %d", path, MAX_DEPTH);
+        if (values > MAX_VALUES)
+            return BEAM_FAIL(error, "%s: more than %d JSON values", path, MAX_VALUES);
+    }
+    return BEAM_OK;
+}
+
+beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error, json_t **out)
+{
+    *out = NULL;
+    BEAM_TRY(check_extent(path, bytes, size, error));
+    json_error_t wrong;
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &wrong);
+    if (!root && json_error_code(&wrong) == json_error_out_of_memory)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to parse it", path);
+    if (!root) {
+        for (char *c = wrong.text; *c; c++) /* it quotes the file: nothing that steers a terminal */
+            if ((unsigned char)*c < ' ' || *c == 127)
+                *c = '?';
+        return BEAM_FAIL(error, "%s:%d:%d: not valid JSON: %s", path, wrong.line, wrong.column, wrong.text);
+    }
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return BEAM_FAIL(error, "%s: a JSON object {...} is expected at the top", path);
+    }
+    *out = root;
+    return BEAM_OK;
+}
+
+beam_status beam_json_read(const char *path, size_t limit, beam_status error, json_t **out)
+{
+    char *bytes;
+    size_t size;
+    *out = NULL;
+    BEAM_TRY(beam_file_read(path, limit, &bytes, &size));
+    const beam_status s = beam_json_parse(path, bytes, size, error, out);
+    free(bytes);
+    return s;
+}
+
+const char *beam_json_show(const json_t *value, char buffer[64])
+{
+    enum { SHOWN = 60 };
+    /* Escapes keep control characters of a hostile file off the terminal. */
+    const size_t n =
+        value ? json_dumpb(value, buffer, SHOWN, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII) : 0;
+    if (!value)
+        snprintf(buffer, 64, "absent");
+    else if (n == 0 || n > SHOWN)
+        snprintf(buffer, 64,
+                 json_is_object(value)  ? "{...}"
+                 : json_is_array(value) ? "[...]"
+                                        : "a long value");
+    else
+        buffer[n] = '\0';
+    return buffer;
+}
+
+/* The value, or NULL if it is absent or null. */
+static const json_t *value_of(const beam_json_object *o, const char *key)
+{
+    const json_t *value = json_object_get(o->json, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+beam_status beam_json_require(const beam_json_object *o, const char *key)
+{
+    if (!value_of(o, key))
+        return BEAM_FAIL(o->error, "%s: the key \"%s%s\" is missing", o->path, o->prefix, key);
+    return BEAM_OK;
+}
+
+static beam_status wrong_value(const beam_json_object *o, const char *key, const json_t *value,
+                               const char *expected)
+{
+    char found[64];
+    return BEAM_FAIL(o->error, "%s: \"%s%s\" is %s; expected %s", o->path, o->prefix, key,
+                     beam_json_show(value, found), expected);
+}
+
+beam_status beam_json_i64(const beam_json_object *o, const char *key, int64_t min, int64_t max, int64_t *out)
+{
+    const json_t *value = value_of(o, key);
+    if (!value)
+        return BEAM_OK;
+    const int64_t x = json_integer_value(value);
+    if (!json_is_integer(value) || x < min || x > max) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)min, (long long)max);
+        return wrong_value(o, key, value, expected);
+    }
+    *out = x;
+    return BEAM_OK;
+}
+
+beam_status beam_json_f64(const beam_json_object *o, const char *key, double min, double max, double *out)
+{
+    const json_t *value = value_of(o, key);
+    if (!value)
+        return BEAM_OK;
+    const double x = json_number_value(value);
+    if (!json_is_number(value) || !(x >= min && x <= max)) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
+        return wrong_value(o, key, value, expected);
+    }
+    *out = x;
+    return BEAM_OK;
+}
+
+beam_status beam_json_bool(const beam_json_object *o, const char *key, bool *out)
+{
+    const json_t *value = value_of(o, key);
+    if (!value)
+        return BEAM_OK;
+    if (!json_is_boolean(value))
+        return wrong_value(o, key, value, "true or false");
+    *out = json_is_true(value);
+    return BEAM_OK;
+}
+
+beam_status beam_json_text(const beam_json_object *o, const char *key, char *out, size_t size)
+{
+    const json_t *value = value_of(o, key);
+    if (!value)
+        return BEAM_OK;
+    if (!json_is_string(value) || json_string_length(value) >= size) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "a text of at most %zu bytes", size - 1);
+        return wrong_value(o, key, value, expected);
+    }
+    memcpy(out, json_string_value(value), json_string_length(value) + 1);
+    return BEAM_OK;
+}
+
+beam_status beam_json_child(const beam_json_object *o, const char *key, const json_t **out)
+{
+    *out = value_of(o, key);
+    if (*out && !json_is_object(*out))
+        return wrong_value(o, key, *out, "an object {...}");
+    return BEAM_OK;
+}

@@ -1,0 +1,51 @@
+/* JSON objects from outside, over Jansson: bounded, without duplicate keys, and getters whose messages name
+ * the file and the key.
+ *
+ *     json_t *root;
+ *     BEAM_TRY(beam_json_read(path, 1 << 20, BEAM_EMODEL, &root));
+ *     const beam_json_object o = {.json = root, .path = path, .prefix = "", .error = BEAM_EMODEL};
+ *     int64_t layers = 12;                                  // the default
+ *     s = beam_json_i64(&o, "num_hidden_layers", 1, 512, &layers);
+ *     json_decref(root);
+ */
+#ifndef BEAM_DATA_JSON_H
+#define BEAM_DATA_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+typedef struct {
+    const json_t *json; /* an object */
+    const char *path;   /* of the file, for messages */
+    const char *prefix; /* "" or "expert_mask.": in front of keys in messages */
+    beam_status error;  /* what a wrong value returns */
+} beam_json_object;
+
+/* Reads a file of at most `limit` bytes whose top level is an object. `error` if it is not JSON, nested
+ * deeper than 16, or has more than 4 million values; BEAM_EIO if it cannot be read. Release with json_decref.
+ */
+beam_status beam_json_read(const char *path, size_t limit, beam_status error, json_t **out);
+
+/* The same for bytes already in memory; `path` is for messages. */
+beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error,
+                            json_t **out);
+
+/* Fails if the key is absent or null. */
+beam_status beam_json_require(const beam_json_object *o, const char *key);
+
+/* Getters: an absent key, or null, leaves *out as it is; another type or a value outside the range fails. */
+beam_status beam_json_i64(const beam_json_object *o, const char *key, int64_t min, int64_t max, int64_t *out);
+beam_status beam_json_f64(const beam_json_object *o, const char *key, double min, double max, double *out);
+beam_status beam_json_bool(const beam_json_object *o, const char *key, bool *out);
+/* The text must fit out[size]. */
+beam_status beam_json_text(const beam_json_object *o, const char *key, char *out, size_t size);
+/* An object inside the object; NULL if absent or null. Borrowed. */
+beam_status beam_json_child(const beam_json_object *o, const char *key, const json_t **out);
+
+/* The value as in the file, at most 60 bytes of it, for messages; "absent" for NULL. Returns buffer. */
+const char *beam_json_show(const json_t *value, char buffer[64]);
+
+#endif

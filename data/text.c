@@ -1,0 +1,251 @@
+#include "data/text.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/text_source.h"
+
+struct beam_text {
+    char path[1024];
+    beam_text_options options;
+    bool json;
+    beam_source *source;
+    char *bytes; /* the line or document under construction */
+    size_t size, room;
+    int64_t line; /* number of the line read last, from 1 */
+    int64_t bad_rows;
+    json_t *row; /* holds the document that was handed out last */
+};
+
+static bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+beam_status beam_text_open(const char *path, const beam_text_options *options, beam_text **out)
+{
+    const bool json = ends_with(path, ".jsonl") || ends_with(path, ".jsonl.zst");
+    if (!json && !ends_with(path, ".txt") && !ends_with(path, ".txt.zst"))
+        return BEAM_FAIL(BEAM_EDATA, "%s: its name must end in .txt, .jsonl, .txt.zst or .jsonl.zst", path);
+    beam_text *t = calloc(1, sizeof *t);
+    if (!t)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: out of memory", path);
+    const beam_status s = beam_source_open(path, ends_with(path, ".zst"), &t->source);
+    if (s != BEAM_OK) {
+        free(t);
+        return beam_trace(s, __FILE__, __LINE__);
+    }
+    snprintf(t->path, sizeof t->path, "%s", path);
+    t->options = *options;
+    if (!t->options.field)
+        t->options.field = "text";
+    t->json = json;
+    *out = t;
+    return BEAM_OK;
+}
+
+void beam_text_close(beam_text *t)
+{
+    if (!t)
+        return;
+    beam_source_close(t->source);
+    json_decref(t->row);
+    free(t->bytes);
+    free(t);
+}
+
+int64_t beam_text_bad_rows(const beam_text *t)
+{
+    return t->bad_rows;
+}
+
+uint64_t beam_text_bytes_read(const beam_text *t)
+{
+    return beam_source_bytes_read(t->source);
+}
+
+/* One more malformed document: BEAM_OK if it may be left out. */
+static beam_status bad_row(beam_text *t, int64_t line, const char *what)
+{
+    t->bad_rows++;
+    if (t->bad_rows <= t->options.max_bad_rows)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_EDATA, "%s:%lld: %s; repair it, or have it left out with max_bad_rows", t->path,
+                     (long long)line, what);
+}
+
+static beam_status append(beam_text *t, const char *bytes, size_t n)
+{
+    if (t->size + n + 1 > t->room) {
+        const size_t room = 2 * (t->size + n + 1);
+        char *p = realloc(t->bytes, room);
+        if (!p)
+            return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: no memory for a document of %zu bytes", t->path,
+                             (long long)t->line, t->size + n);
+        t->bytes = p;
+        t->room = room;
+    }
+    memcpy(t->bytes + t->size, bytes, n);
+    t->size += n;
+    t->bytes[t->size] = '\0';
+    return BEAM_OK;
+}
+
+/* Appends the next line with its newline to t->bytes, which may grow to `limit`; of a line that does not fit
+ * the rest is passed over and *fits is false. *end: there was no line. */
+static beam_status append_line(beam_text *t, size_t limit, bool *fits, bool *end)
+{
+    *fits = true;
+    *end = true;
+    for (bool newline = false; !newline;) {
+        const char *bytes;
+        size_t n;
+        BEAM_TRY(beam_source_peek(t->source, &bytes, &n));
+        if (n == 0)
+            break;
+        if (*end)
+            t->line++;
+        *end = false;
+        const char *stop = memchr(bytes, '\n', n);
+        newline = stop != NULL;
+        n = stop ? (size_t)(stop - bytes) + 1 : n;
+        *fits = *fits && n <= limit - t->size;
+        if (*fits)
+            BEAM_TRY(append(t, bytes, n));
+        beam_source_skip(t->source, n);
+    }
+    return BEAM_OK;
+}
+
+/* The text of the JSON object in t->bytes, or NULL and what is wrong with it. */
+static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
+{
+    json_error_t error;
+    json_decref(t->row);
+    t->row = json_loadb(t->bytes, t->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL,
+                        &error);
+    const json_t *text = json_object_get(t->row, t->options.field);
+    if (!t->row)
+        snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
+    else if (!json_is_object(t->row))
+        snprintf(wrong, wrong_size, "not a JSON object");
+    else if (!text)
+        snprintf(wrong, wrong_size, "no key \"%s\"", t->options.field);
+    else if (!json_is_string(text))
+        snprintf(wrong, wrong_size, "\"%s\" is not a string", t->options.field);
+    *size = json_string_length(text);
+    return json_string_value(text);
+}
+
+static bool is_blank(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r' && s[i] != '\n')
+            return false;
+    return true;
+}
+
+static beam_status next_row(beam_text *t, const char **text, size_t *size)
+{
+    for (;;) {
+        char wrong[256];
+        bool fits, end;
+        t->size = 0;
+        BEAM_TRY(append_line(t, BEAM_TEXT_LINE_MAX, &fits, &end));
+        if (end)
+            return BEAM_OK;
+        if (!fits)
+            snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
+        else if (is_blank(t->bytes, t->size))
+            continue;
+        else if ((*text = parse_row(t, size, wrong, sizeof wrong)))
+            return BEAM_OK;
+        BEAM_TRY(bad_row(t, t->line, wrong));
+    }
+}
+
+/* Whether the last line of t->bytes, which begins at `from`, is the separator. */
+static bool is_separator(const beam_text *t, size_t from)
+{
+    const char *separator = t->options.separator;
+    if (!separator)
+        return false;
+    size_t n = t->size - from;
+    while (n > 0 && (t->bytes[from + n - 1] == '\n' || t->bytes[from + n - 1] == '\r'))
+        n--;
+    return n == strlen(separator) && memcmp(t->bytes + from, separator, n) == 0;
+}
+
+/* The length of the UTF-8 character at s[0..n), or 0 if there is none (RFC 3629: no surrogates, no detours,
+ * at most U+10FFFF). */
+static size_t utf8_length(const unsigned char *s, size_t n)
+{
+    static const struct {
+        unsigned char first, last, low, high; /* range of the first byte, and of the second */
+        unsigned char length;
+    } form[] = {{0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    size_t f = 0;
+    while (f < sizeof form / sizeof form[0] && !(s[0] >= form[f].first && s[0] <= form[f].last))
+        f++;
+    if (f == sizeof form / sizeof form[0] || form[f].length > n)
+        return 0;
+    for (size_t i = 1; i < form[f].length; i++)
+        if (s[i] < (i == 1 ? form[f].low : 0x80) || s[i] > (i == 1 ? form[f].high : 0xbf))
+            return 0;
+    return form[f].length;
+}
+
+static bool is_utf8(const char *s, size_t n)
+{
+    for (size_t i = 0, length; i < n; i += length)
+        if ((length = utf8_length((const unsigned char *)s + i, n - i)) == 0)
+            return false;
+    return true;
+}
+
+/* Reads lines up to the next separator. */
+static beam_status next_section(beam_text *t, const char **text, size_t *size)
+{
+    for (bool end = false; !end;) {
+        const char *wrong = NULL;
+        int64_t wrong_line = 0, lines = 0;
+        t->size = 0;
+        for (bool fits, separated = false; !separated;) {
+            const size_t from = t->size;
+            BEAM_TRY(append_line(t, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
+            if (end)
+                break;
+            separated = fits && is_separator(t, from);
+            lines += !separated;
+            if (!wrong && (!fits || !is_utf8(t->bytes + from, t->size - from))) {
+                wrong = fits ? "not UTF-8" : "the document is longer than 1 GiB";
+                wrong_line = t->line;
+            }
+            if (wrong || separated) /* the rest of a document given up is only searched for its end */
+                t->size = wrong ? 0 : from;
+        }
+        if (wrong) {
+            BEAM_TRY(bad_row(t, wrong_line, wrong));
+        } else if (lines > 0) {
+            t->bytes[t->size] = '\0'; /* where the separator stood */
+            *text = t->bytes;
+            *size = t->size;
+            return BEAM_OK;
+        }
+    }
+    return BEAM_OK;
+}
+
+beam_status beam_text_next(beam_text *t, const char **text, size_t *size)
+{
+    *text = NULL;
+    *size = 0;
+    return t->json ? next_row(t, text, size) : next_section(t, text, size);
+}
