@@ -63,20 +63,33 @@ typedef struct {
     char resume_from_checkpoint[BEAM_PATH_MAX]; /* auto | none | a checkpoint folder */
 } beam_config;
 
-/* Defaults, then the YAML file, then the overrides ("key=value", "mask.penalty=0.3"), then cross-key checks.
- * BEAM_ECONFIG on the first thing wrong. `out` is overwritten. */
+/* Defaults, then the YAML file, then the overrides, then cross-key checks. BEAM_ECONFIG on the first thing
+ * wrong. `out` is overwritten. Overrides are what stood on the command line after the file: "key=value",
+ * "--key=value", or "--key" followed by "value"; a dash in a key counts as an underscore. The value `null`
+ * means "not given" and brings the default back.
+ * If `origins` is not NULL it receives where each value came from, parallel to the table of keys: "default",
+ * "run.yaml:12" or "command line". Free with beam_config_free_origins. NULL on failure. */
 beam_status beam_config_load(const char *path, const char *const overrides[], int n, beam_config *out,
-                             char **origins);
+                             char ***origins);
 
 /* The resolved configuration as YAML that loads back to itself. If `origins` (from beam_config_load, may be
  * NULL) is given, each line ends with a comment that says where its value came from. */
-void beam_config_dump(const beam_config *c, char **origins, FILE *to);
+void beam_config_dump(const beam_config *c, char *const origins[], FILE *to);
+
+/* The same as one JSON object: {"config": {"seed": 42, "mask": {...}, ...}, "origins": {"seed": "default",
+ * "mask.penalty": "run.yaml:12", ...}}. */
+void beam_config_dump_json(const beam_config *c, char *const origins[], FILE *to);
 void beam_config_free_origins(char **origins); /* accepts NULL */
 
-/* A hash of every key that changes the numbers of a run (not output_dir, logging, saving, threads). */
+/* A hash of every key that changes the numbers of a run. Left out: what only says where, how often or on
+ * which device (output_dir, logging, evaluation, saving, threads, backend, gradient_checkpointing), and the
+ * paths of the model and the data, whose content has its own hashes. */
 uint64_t beam_config_hash(const beam_config *c);
 
 /* The reference page (Markdown): every key with type, range, default and meaning. */
 void beam_config_reference(FILE *to);
+
+/* The version of the YAML library. */
+const char *beam_config_yaml_version(void);
 
 #endif

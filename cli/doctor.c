@@ -1,0 +1,79 @@
+/* beam doctor: what this machine has and lacks. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/args.h"
+#include "cli/machine.h"
+#include "cli/verbs.h"
+#include "train/quote.h"
+
+static void print_text(const beam_machine *m)
+{
+    const double gb = 1e9;
+    printf("beam         %s\n", BEAM_VERSION);
+    printf("processor    %s, %d cores, %d threads used\n", m->processor, m->cores, m->threads);
+    printf("memory       %.1f GB, %.1f GB available\n", (double)m->memory / gb,
+           (double)m->memory_available / gb);
+    printf("disk         %.1f GB free in the current folder\n", (double)m->disk_free / gb);
+    printf("sgemm        %.1f GFLOP/s measured on %d threads\n", m->sgemm / 1e9, m->threads);
+    printf("openblas     %s%s\n", m->blas, m->blas_uses_openmp ? "" : " (not the OpenMP build)");
+    for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
+        printf("%-12s %s\n", m->data[i].library, m->data[i].version);
+    printf("libfyaml     %s\n", m->yaml);
+    printf("cuda         not compiled in; NVIDIA driver %s\n", m->gpu_driver ? "loaded" : "not found");
+    for (int i = 0; i < m->n_advice; i++)
+        printf("%snote: %s\n", i == 0 ? "\n" : "", m->advice[i]);
+}
+
+static void print_member(const char *name, const char *text)
+{
+    printf("\"%s\": ", name);
+    beam_print_quoted(stdout, text);
+    printf(", ");
+}
+
+static void print_json(const beam_machine *m)
+{
+    printf("{");
+    print_member("version", BEAM_VERSION);
+    print_member("processor", m->processor);
+    printf("\"cores\": %d, \"threads\": %d, \"memory_bytes\": %" PRId64
+           ", \"memory_available_bytes\": %" PRId64 ", \"disk_free_bytes\": %" PRId64
+           ", \"sgemm_gflops\": %.1f, ",
+           m->cores, m->threads, m->memory, m->memory_available, m->disk_free, m->sgemm / 1e9);
+    print_member("openblas", m->blas);
+    printf("\"openblas_uses_openmp\": %s, ", m->blas_uses_openmp ? "true" : "false");
+    for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
+        print_member(m->data[i].library, m->data[i].version);
+    print_member("libfyaml", m->yaml);
+    printf("\"cuda_compiled\": false, \"nvidia_driver\": %s, \"notes\": [", m->gpu_driver ? "true" : "false");
+    for (int i = 0; i < m->n_advice; i++) {
+        printf("%s", i > 0 ? ", " : "");
+        beam_print_quoted(stdout, m->advice[i]);
+    }
+    printf("]}\n");
+}
+
+beam_status beam_verb_doctor(int argc, char **argv)
+{
+    bool json = false;
+    const beam_option options[] = {{"json", BEAM_FLAG, &json, NULL, "print one JSON object"}};
+    const beam_command command = {
+        .synopsis = "doctor [--json]",
+        .about = "Prints what this machine has: cores, memory, disk, the speed of a matrix product "
+                 "(measured), the\n"
+                 "libraries in use; and what it lacks, with the apt line that brings it.",
+        .examples = "  beam doctor\n"
+                    "  beam doctor --json",
+        .options = options,
+        .n = 1,
+    };
+    beam_args rest;
+    BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
+    if (rest.help)
+        return BEAM_OK;
+    beam_machine machine;
+    BEAM_TRY(beam_machine_look(&machine));
+    (json ? print_json : print_text)(&machine);
+    return BEAM_OK;
+}

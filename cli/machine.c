@@ -1,0 +1,176 @@
+#include "cli/machine.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernels/ops.h"
+#include "kernels/version.h"
+#include "train/config.h"
+
+/* Programs that are not needed but help, and the package that brings them. */
+static const struct {
+    const char *program, *package, *purpose;
+} tools[] = {
+    {"h5dump", "hdf5-tools", "to look into checkpoints and token files"},
+};
+
+__attribute__((format(printf, 2, 3))) static void advise(beam_machine *m, const char *fmt, ...)
+{
+    if (m->n_advice == BEAM_MAX_ADVICE)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(m->advice[m->n_advice++], sizeof m->advice[0], fmt, args);
+    va_end(args);
+}
+
+static void look_at_processor(beam_machine *m)
+{
+    m->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    snprintf(m->processor, sizeof m->processor, "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f)
+        return;
+    char line[256];
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "model name : %127[^\n]", m->processor) == 1)
+            break;
+    fclose(f);
+}
+
+/* A container may have less than the machine. */
+static void apply_container_limit(beam_machine *m)
+{
+    static const char *const paths[] = {"/sys/fs/cgroup/memory.max",
+                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        FILE *f = fopen(paths[i], "r");
+        int64_t limit;
+        if (f && fscanf(f, "%" SCNd64, &limit) == 1 && limit > 0 && limit < m->memory)
+            m->memory = limit;
+        if (f)
+            fclose(f);
+    }
+    if (m->memory_available > m->memory)
+        m->memory_available = m->memory;
+}
+
+static void look_at_memory(beam_machine *m)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    char line[256];
+    int64_t kib;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "MemTotal: %" SCNd64, &kib) == 1)
+            m->memory = kib * 1024;
+        if (sscanf(line, "MemAvailable: %" SCNd64, &kib) == 1)
+            m->memory_available = kib * 1024;
+    }
+    if (f)
+        fclose(f);
+    apply_container_limit(m);
+}
+
+static void look_at_disk(beam_machine *m)
+{
+    struct statvfs disk;
+    if (statvfs(".", &disk) == 0)
+        m->disk_free = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+}
+
+static bool in_path(const char *program)
+{
+    const char *path = getenv("PATH");
+    char file[4096];
+    for (const char *p = path; p && *p; p += strspn(p, ":")) {
+        const int n = (int)strcspn(p, ":");
+        snprintf(file, sizeof file, "%.*s/%s", n, p, program);
+        if (access(file, X_OK) == 0)
+            return true;
+        p += n;
+    }
+    return false;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The best of as many products as fit half a second, after one to warm up. */
+static beam_status measure_sgemm(beam_backend *be, double *best)
+{
+    enum { N = 1536 };
+    const int64_t dim[2] = {N, N};
+    const size_t bytes = sizeof(float) * 3 * N * N + 3 * (size_t)BEAM_ALIGN;
+    void *block = beam_alloc(be, bytes, "measuring matrix products");
+    if (!block)
+        return be->status;
+    beam_arena arena = beam_arena_over(block, bytes);
+    const beam_tensor a = beam_push(&arena, BEAM_F32, 2, dim), b = beam_push(&arena, BEAM_F32, 2, dim),
+                      c = beam_push(&arena, BEAM_F32, 2, dim);
+    beam_zero(be, a);
+    beam_zero(be, b);
+    beam_gemm(be, c, a, false, b, true, 1, 0);
+    const double end = now() + 0.5;
+    for (double start = now(); start < end; start = now()) {
+        beam_gemm(be, c, a, false, b, true, 1, 0);
+        const beam_status s = beam_sync(be);
+        const double speed = 2.0 * N * N * N / (now() - start);
+        if (s == BEAM_OK && speed > *best)
+            *best = speed;
+    }
+    beam_free(be, block);
+    return be->status;
+}
+
+static beam_status look_at_kernels(beam_machine *m)
+{
+    beam_backend be;
+    BEAM_TRY(beam_backend_cpu(&be, 0));
+    m->threads = be.threads;
+    const beam_status s = measure_sgemm(&be, &m->sgemm);
+    beam_backend_close(&be);
+    beam_blas_version(m->blas, sizeof m->blas);
+    m->blas_uses_openmp = beam_blas_uses_openmp();
+    return s;
+}
+
+static void collect_advice(beam_machine *m)
+{
+    if (!m->blas_uses_openmp)
+        advise(m, "this OpenBLAS is not the OpenMP build, so threads may get in each other's way: "
+                  "apt-get install -y libopenblas0-openmp");
+    if (m->threads < m->cores)
+        advise(m, "only %d of %d cores are used; OMP_NUM_THREADS or the processor affinity says so",
+               m->threads, m->cores);
+    if (m->gpu_driver)
+        advise(m,
+               "an NVIDIA driver is loaded, but this program was built without GPU kernels: it runs on the "
+               "processor");
+    for (size_t i = 0; i < sizeof tools / sizeof tools[0]; i++)
+        if (!in_path(tools[i].program))
+            advise(m, "%s is missing (optional, %s): apt-get install -y %s", tools[i].program,
+                   tools[i].purpose, tools[i].package);
+}
+
+beam_status beam_machine_look(beam_machine *m)
+{
+    *m = (beam_machine){.yaml = beam_config_yaml_version()};
+    look_at_processor(m);
+    look_at_memory(m);
+    look_at_disk(m);
+    beam_data_versions(m->data);
+    m->gpu_driver = access("/proc/driver/nvidia/version", R_OK) == 0;
+    BEAM_TRY(look_at_kernels(m));
+    collect_advice(m);
+    return BEAM_OK;
+}

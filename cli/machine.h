@@ -1,0 +1,31 @@
+/* What `beam doctor` finds out about the machine and the libraries in use. */
+#ifndef BEAM_CLI_MACHINE_H
+#define BEAM_CLI_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/status.h"
+#include "data/versions.h"
+
+enum { BEAM_MAX_ADVICE = 8 };
+
+typedef struct {
+    char processor[128];
+    int cores, threads;
+    int64_t memory, memory_available; /* bytes; memory is the container's limit where there is one */
+    int64_t disk_free;                /* bytes, in the current folder */
+    double sgemm;                     /* FLOP/s reached by a large float32 product on all threads */
+    char blas[256];
+    bool blas_uses_openmp;
+    beam_library_version data[BEAM_DATA_LIBRARIES];
+    const char *yaml;
+    bool gpu_driver; /* an NVIDIA driver is loaded */
+    char advice[BEAM_MAX_ADVICE][256];
+    int n_advice;
+} beam_machine;
+
+/* Takes about a second: sgemm is measured. */
+beam_status beam_machine_look(beam_machine *m);
+
+#endif

@@ -1,0 +1,44 @@
+/* beam train: fine-tunes as configured. */
+#include "cli/args.h"
+#include "cli/verbs.h"
+#include "train/run.h"
+
+beam_status beam_verb_train(int argc, char **argv)
+{
+    int64_t stop_after = 0;
+    const beam_option options[] = {
+        {"stop-after", BEAM_INT, &stop_after, "N",
+         "save and stop after N steps, as a signal would (exit code 7)"},
+    };
+    const beam_command command = {
+        .synopsis = "train CONFIG [key=value ...]",
+        .about =
+            "Fine-tunes the mask gates of a model (trainable: masks), or all its weights (trainable: all).\n"
+            "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
+            "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n\n"
+            "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), log.0.txt and\n"
+            "checkpoint-NNNNNN/ folders.",
+        .examples = "  beam train configs/tiny-moe-masks.yaml\n"
+                    "  beam train configs/tiny-moe-masks.yaml mask.target_active=2 output_dir=runs/two",
+        .options = options,
+        .n = 1,
+        .min = 1,
+        .overrides = true,
+    };
+    beam_args rest;
+    BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
+    if (rest.help)
+        return BEAM_OK;
+    if (stop_after < 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--stop-after %lld: expected a number of steps",
+                         (long long)stop_after);
+    beam_config config;
+    char **origins;
+    BEAM_TRY(beam_config_load(rest.at[0], (const char *const *)rest.at + 1, rest.n - 1, &config, &origins));
+    beam_status status =
+        config.output_dir[0]
+            ? beam_train(&config, origins, stop_after)
+            : BEAM_FAIL(BEAM_ECONFIG, "%s: output_dir is missing; say where the run's files go", rest.at[0]);
+    beam_config_free_origins(origins);
+    return status;
+}

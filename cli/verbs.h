@@ -1,0 +1,21 @@
+/* The verbs of `beam`. A new one is one line here and the file that defines its function:
+ *
+ *     beam_status beam_verb_NAME(int argc, char **argv);     argv[0] is the verb
+ *
+ * It parses its own arguments (cli/args.h), prints its result on stdout, and returns a status; main prints
+ * the message of a failure. */
+#ifndef BEAM_CLI_VERBS_H
+#define BEAM_CLI_VERBS_H
+
+#include "core/status.h"
+
+#define BEAM_VERBS(VERB)                                                                                     \
+    VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
+    VERB(validate, "check a configuration: every key, its value and where it came from")                     \
+    VERB(doctor, "what this machine has and lacks")
+
+#define BEAM_DECLARE_VERB(name, summary) beam_status beam_verb_##name(int argc, char **argv);
+BEAM_VERBS(BEAM_DECLARE_VERB)
+#undef BEAM_DECLARE_VERB
+
+#endif

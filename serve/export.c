@@ -1,0 +1,214 @@
+#include "serve/export.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/bf16.h"
+#include "data/file.h"
+#include "data/hf_export.h"
+#include "data/safetensors.h"
+#include "model/hf_map.h"
+#include "model/load.h"
+#include "serve/card.h"
+
+/* Everything a tensor's fill callback needs. */
+typedef struct {
+    const beam_export_options *options;
+    beam_model *model;
+    beam_params params;
+    beam_hf_map map;
+    beam_weights *base; /* NULL if nothing is copied */
+    float *param; /* host image of parameter number `loaded`: experts of one parameter follow one another */
+    float *tensor;
+    int loaded;
+    beam_weight_source *sources;
+    int64_t n;
+} exporter;
+
+static bool trained(const exporter *x, const beam_hf_tensor *t)
+{
+    return x->options->base_trained || (x->params.at[t->param].flags & BEAM_MASK_GATE);
+}
+
+static beam_status fill_trained(exporter *x, const beam_hf_tensor *t, void *bytes)
+{
+    const beam_param *p = &x->params.at[t->param];
+    if (x->loaded != t->param) {
+        x->loaded = -1;
+        BEAM_TRY(beam_tensor_get_f32(beam_model_backend(x->model), p->value, x->param));
+        x->loaded = t->param;
+    }
+    if (x->options->dtype == BEAM_F32) {
+        beam_hf_gather(t, p, x->param, bytes, sizeof(float));
+        return BEAM_OK;
+    }
+    beam_hf_gather(t, p, x->param, x->tensor, sizeof(float));
+    uint16_t *half = bytes;
+    for (int64_t i = 0; i < beam_hf_count(t); i++)
+        half[i] = beam_f32_to_bf16(x->tensor[i]);
+    return BEAM_OK;
+}
+
+static beam_status fill(void *context, int64_t item, void *bytes)
+{
+    exporter *x = context;
+    const beam_hf_tensor *t = &x->map.at[item];
+    if (trained(x, t))
+        return fill_trained(x, t, bytes);
+    return beam_weights_read_raw(x->base, beam_weights_find(x->base, t->name), bytes);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const beam_weight_source *)a)->name, ((const beam_weight_source *)b)->name);
+}
+
+/* One source per tensor of the folder, in the order of names, so that exporting again gives the same bytes.
+ */
+static beam_status list_sources(exporter *x)
+{
+    x->sources = calloc((size_t)x->map.n, sizeof *x->sources);
+    if (!x->sources)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the list of tensors");
+    for (int64_t i = 0; i < x->map.n; i++) {
+        const beam_hf_tensor *t = &x->map.at[i];
+        const bool gate = x->params.at[t->param].flags & BEAM_MASK_GATE;
+        if (x->options->adapter_only && !gate)
+            continue;
+        beam_weight_source *s = &x->sources[x->n++];
+        *s = (beam_weight_source){
+            .dtype = x->options->dtype, .ndim = t->ndim, .fill = fill, .context = x, .item = i};
+        memcpy(s->dim, t->dim, sizeof s->dim);
+        snprintf(s->name, sizeof s->name, "%s", t->name);
+        if (!trained(x, t)) {
+            const beam_weight *w = beam_weights_find(x->base, t->name);
+            if (!w)
+                return BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s is gone since training", x->options->base,
+                                 t->name);
+            s->dtype = w->dtype;
+        }
+    }
+    qsort(x->sources, (size_t)x->n, sizeof *x->sources, by_name);
+    return BEAM_OK;
+}
+
+static beam_status open_exporter(exporter *x, beam_model *m, const beam_export_options *options)
+{
+    *x = (exporter){.options = options, .model = m, .params = beam_model_params(m), .loaded = -1};
+    int64_t most = 1;
+    for (int i = 0; i < x->params.n; i++)
+        most = beam_count(x->params.at[i].value) > most ? beam_count(x->params.at[i].value) : most;
+    x->param = malloc((size_t)most * sizeof *x->param);
+    x->tensor = malloc((size_t)most * sizeof *x->tensor);
+    if (!x->param || !x->tensor)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory to export");
+    BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), x->params, &x->map));
+    if (!options->base_trained && !options->adapter_only)
+        BEAM_TRY(beam_weights_open(options->base, &x->base));
+    return list_sources(x);
+}
+
+static void close_exporter(exporter *x)
+{
+    beam_weights_close(x->base);
+    beam_hf_map_free(&x->map);
+    free(x->sources);
+    free(x->param);
+    free(x->tensor);
+}
+
+static beam_status write_config(const exporter *x, const char *folder)
+{
+    char from[1200], to[1200];
+    const beam_model_config *c = beam_model_config_of(x->model);
+    const bool is_folder = beam_folder_exists(x->options->base);
+    if (is_folder)
+        BEAM_TRY(beam_join_path(from, sizeof from, x->options->base, "config.json"));
+    else
+        snprintf(from, sizeof from, "%s", x->options->base);
+    BEAM_TRY(beam_join_path(to, sizeof to, folder, "config.json"));
+    beam_hf_export e = {.mask = c->mask,
+                        .mask_dtype = x->options->dtype,
+                        .dtype = x->options->dtype,
+                        .masked_layers = beam_moe_layers(c),
+                        .avg_active = x->options->avg_active};
+    if (x->base)
+        e.dtype = beam_weights_at(x->base, 0)->dtype;
+    BEAM_TRY(beam_hf_config_write(from, to, &e));
+    return is_folder ? beam_hf_copy_files(x->options->base, folder) : BEAM_OK;
+}
+
+static beam_status write_adapter(const exporter *x, const char *folder)
+{
+    char path[1200];
+    BEAM_TRY(beam_join_path(path, sizeof path, folder, "expert_mask.safetensors"));
+    return beam_safetensors_write(path, x->sources, x->n);
+}
+
+static beam_status write_folder(const exporter *x, const char *folder)
+{
+    uint64_t bytes = 0;
+    for (int64_t i = 0; i < x->n; i++)
+        bytes +=
+            (uint64_t)beam_bytes(beam_view(NULL, x->sources[i].dtype, x->sources[i].ndim, x->sources[i].dim));
+    BEAM_TRY(beam_make_folder(folder));
+    BEAM_TRY(beam_need_space(folder, bytes + bytes / 50 + (16 << 20)));
+    BEAM_TRY(write_config(x, folder));
+    BEAM_TRY(beam_card_write(folder, x->model, x->options));
+    if (x->options->adapter_only)
+        return write_adapter(x, folder);
+    return beam_safetensors_write_folder(folder, x->sources, x->n, x->options->shard_bytes);
+}
+
+static beam_status refuse_occupied(const char *out)
+{
+    DIR *d = opendir(out);
+    if (!d)
+        return errno == ENOENT ? BEAM_OK
+                               : BEAM_FAIL(BEAM_EIO, "%s: cannot look into it: %s", out, strerror(errno));
+    int entries = 0;
+    while (readdir(d))
+        entries++;
+    closedir(d);
+    return entries <= 2
+               ? BEAM_OK
+               : BEAM_FAIL(BEAM_EIO, "%s: exists and is not empty; name another folder with --out", out);
+}
+
+static beam_status write_and_rename(const exporter *x)
+{
+    char temporary[1200];
+    const char *out = x->options->out;
+    if ((size_t)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", out, (long)getpid()) >= sizeof temporary)
+        return BEAM_FAIL(BEAM_EIO, "%s: the path is too long", out);
+    beam_status status = write_folder(x, temporary);
+    if (!status && rmdir(out) != 0 && errno != ENOENT)
+        status = BEAM_FAIL(BEAM_EIO, "%s: cannot be replaced: %s", out, strerror(errno));
+    if (!status && rename(temporary, out) != 0)
+        status = BEAM_FAIL(BEAM_EIO, "%s: cannot be given its name: %s", out, strerror(errno));
+    if (status) {
+        char message[2048]; /* what went wrong first is what the user needs */
+        snprintf(message, sizeof message, "%s", beam_last_error());
+        beam_remove_folder(temporary);
+        return BEAM_FAIL(status, "%s", message);
+    }
+    return BEAM_OK;
+}
+
+beam_status beam_export(beam_model *m, const beam_export_options *options)
+{
+    exporter x;
+    if (options->adapter_only && !beam_model_config_of(m)->mask.present)
+        return BEAM_FAIL(BEAM_ECONFIG, "--adapter-only: the run trained no mask gates");
+    BEAM_TRY(refuse_occupied(options->out));
+    beam_status status = open_exporter(&x, m, options);
+    if (!status)
+        status = write_and_rename(&x);
+    close_exporter(&x);
+    return status;
+}

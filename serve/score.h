@@ -1,0 +1,20 @@
+/* Log-probabilities of given token ids, and which experts ran: for comparing models and engines token by
+ * token. */
+#ifndef BEAM_SERVE_SCORE_H
+#define BEAM_SERVE_SCORE_H
+
+#include "model/model.h"
+
+typedef struct {
+    int64_t n;       /* tokens */
+    double *logprob; /* [n-1] log p(id[i+1] | id[0..i]) */
+    int64_t layers, top_k;
+    int32_t *kept;   /* [n][layers] number of experts kept */
+    int32_t *expert; /* [n][layers][top_k] their ids, best first; -1 after the last kept one */
+} beam_score_result;
+
+/* One sequence of n >= 1 ids, at most the model's max_tokens. Free the result with beam_score_free. */
+beam_status beam_score(beam_model *m, const int32_t *ids, int64_t n, beam_score_result *out);
+void beam_score_free(beam_score_result *r);
+
+#endif

@@ -1,0 +1,116 @@
+#include "train/metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+
+/* Bytes of the leading lines whose step is at most `step`. Every line starts with {"step":N, . */
+static long keep_until(FILE *f, int64_t step)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    long keep = 0;
+    ssize_t n;
+    while ((n = getline(&line, &capacity, f)) > 0) {
+        long long at;
+        if (line[n - 1] != '\n' || sscanf(line, "{\"step\":%lld", &at) != 1 || at > step)
+            break;
+        keep += n;
+    }
+    free(line);
+    return keep;
+}
+
+beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t step)
+{
+    snprintf(m->path, sizeof m->path, "%s/metrics.jsonl", output_dir);
+    m->file = fopen(m->path, "a+");
+    if (!m->file)
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", m->path, strerror(errno));
+    rewind(m->file);
+    const long keep = keep_until(m->file, step);
+    if (ftruncate(fileno(m->file), keep) != 0)
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot shorten to step %lld: %s", m->path, (long long)step,
+                         strerror(errno));
+    fseek(m->file, 0, SEEK_END);
+    return BEAM_OK;
+}
+
+beam_status beam_metrics_close(beam_metrics *m)
+{
+    const int failed = m->file && fclose(m->file) != 0;
+    m->file = NULL;
+    return failed ? BEAM_FAIL(BEAM_EIO, "%s: cannot write: %s", m->path, strerror(errno)) : BEAM_OK;
+}
+
+/* JSON has no infinity and no NaN. */
+static void number(FILE *f, const char *key, double value)
+{
+    if (isfinite(value))
+        fprintf(f, ",\"%s\":%.9g", key, value);
+    else
+        fprintf(f, ",\"%s\":null", key);
+}
+
+static beam_status end_line(beam_metrics *m)
+{
+    fputs("}\n", m->file);
+    if (fflush(m->file) != 0 || ferror(m->file))
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot write: %s", m->path, strerror(errno));
+    return BEAM_OK;
+}
+
+beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
+                              double tokens_per_s)
+{
+    FILE *f = m->file;
+    fprintf(f, "{\"step\":%lld", (long long)t->state.step);
+    number(f, "loss", r->loss);
+    number(f, "task_loss", r->task_loss);
+    number(f, "mask_loss", r->mask_loss);
+    number(f, "avg_active", r->avg_active);
+    number(f, "penalty", r->penalty);
+    number(f, "grad_norm", r->grad_norm);
+    number(f, "lr", r->learning_rate);
+    if (t->config->router_aux_loss_coef > 0)
+        number(f, "balance_loss", r->balance_loss);
+    number(f, "tokens_per_s", tokens_per_s);
+    number(f, "seconds", t->state.seconds);
+    fprintf(f, ",\"tokens\":%lld,\"skipped\":%s,\"active\":[", (long long)t->state.tokens,
+            r->skipped ? "true" : "false");
+    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(t->model)); i++)
+        fprintf(f, "%s%.6g", i ? "," : "", t->active[i]);
+    fputc(']', f);
+    return end_line(m);
+}
+
+beam_status beam_metrics_eval(beam_metrics *m, const beam_trainer *t, const beam_eval_result *r)
+{
+    fprintf(m->file, "{\"step\":%lld", (long long)t->state.step);
+    number(m->file, "eval_loss", r->loss);
+    number(m->file, "eval_accuracy", r->accuracy);
+    number(m->file, "eval_avg_active", r->avg_active);
+    number(m->file, "eval_moe_flops_saved", r->moe_flops_saved);
+    return end_line(m);
+}
+
+void beam_progress(const beam_trainer *t, const beam_step_result *r, double tokens_per_s,
+                   double seconds_per_step)
+{
+    const beam_model_config *c = beam_model_config_of(t->model);
+    const int64_t left = (int64_t)(seconds_per_step * (double)(t->total_steps - t->state.step));
+    char mask[128] = "";
+    if (beam_model_rule(t->model).masks)
+        snprintf(mask, sizeof mask, " (task %.4f mask %.3f) | active %.2f/%lld | beta %.3f", r->task_loss,
+                 r->mask_loss, r->avg_active, (long long)c->top_k, r->penalty);
+    beam_info(
+        "step %lld/%lld %.1f%% | loss %.4f%s | gnorm %.3g | lr %.2e | %.0f tok/s | ETA %lld:%02lld:%02lld%s",
+        (long long)t->state.step, (long long)t->total_steps,
+        100.0 * (double)t->state.step / (double)t->total_steps, r->loss, mask, r->grad_norm, r->learning_rate,
+        tokens_per_s, (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60),
+        r->skipped ? " | SKIPPED: not finite" : "");
+}

@@ -1,0 +1,34 @@
+/* What a run writes while it goes: metrics.jsonl, one object per step, for machines; a progress line for
+ * people. */
+#ifndef BEAM_TRAIN_METRICS_H
+#define BEAM_TRAIN_METRICS_H
+
+#include <stdio.h>
+
+#include "train/eval.h"
+#include "train/trainer.h"
+
+typedef struct {
+    FILE *file;
+    char path[BEAM_PATH_MAX + 32];
+} beam_metrics;
+
+/* Opens output_dir/metrics.jsonl for appending and drops what stands after `step` (lines of a run that was
+ * cut off after its last checkpoint). */
+beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t step);
+beam_status beam_metrics_close(beam_metrics *m);
+
+/* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr tokens_per_s seconds active[...].
+ * BEAM_EIO if it cannot be written. */
+beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
+                              double tokens_per_s);
+
+/* One line: step eval_loss eval_accuracy eval_avg_active. */
+beam_status beam_metrics_eval(beam_metrics *m, const beam_trainer *t, const beam_eval_result *r);
+
+/* step 120/2000 6.0% | loss 1.2345 (task 1.20 mask 0.03) | active 3.90/8 | beta 0.30 | gnorm 0.41 |
+ * lr 9.1e-05 | 5812 tok/s | ETA 1:04:22 */
+void beam_progress(const beam_trainer *t, const beam_step_result *r, double tokens_per_s,
+                   double seconds_per_step);
+
+#endif

@@ -1,0 +1,164 @@
+#include "train/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "data/file.h"
+#include "train/metrics.h"
+#include "train/signals.h"
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static beam_status write_resolved(const beam_config *c, char **origins)
+{
+    char path[BEAM_PATH_MAX + 32], *text;
+    size_t size;
+    BEAM_TRY(beam_join_path(path, sizeof path, c->output_dir, "config.resolved.yaml"));
+    FILE *stream = open_memstream(&text, &size);
+    if (!stream)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the configuration's text");
+    beam_config_dump(c, origins, stream);
+    fclose(stream);
+    const beam_status status = beam_file_write(path, text, size);
+    free(text);
+    return status;
+}
+
+static beam_status resume(beam_trainer *t)
+{
+    const char *wanted = t->config->resume_from_checkpoint;
+    char path[BEAM_PATH_MAX];
+    bool found = false;
+    if (strcmp(wanted, "none") == 0)
+        return BEAM_OK;
+    if (strcmp(wanted, "auto") == 0) {
+        BEAM_TRY(beam_checkpoint_newest(t->config->output_dir, path, sizeof path, &found));
+        if (!found)
+            return BEAM_OK;
+    } else {
+        BEAM_TRY(beam_join_path(path, sizeof path, wanted, ""));
+    }
+    BEAM_TRY(beam_trainer_restore(t, path));
+    beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
+    return BEAM_OK;
+}
+
+static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
+{
+    beam_eval_result r;
+    BEAM_TRY(beam_evaluate(t->model, t->eval, t->config->eval_rows, beam_trainer_rows(t), &r));
+    beam_info("step %lld eval | loss %.4f | accuracy %.2f%% | active %.2f | %lld tokens in %.1f s",
+              (long long)t->state.step, r.loss, 100 * r.accuracy, r.avg_active, (long long)r.targets,
+              r.seconds);
+    if (t->state.best_loss < 0 || r.loss < t->state.best_loss)
+        t->state.best_loss = r.loss;
+    const beam_status status = beam_metrics_eval(metrics, t, &r);
+    beam_eval_free(&r);
+    return status;
+}
+
+static beam_status save(beam_trainer *t)
+{
+    BEAM_TRY(beam_trainer_save(t));
+    beam_debug("saved step %lld", (long long)t->state.step);
+    return beam_checkpoint_prune(t->config->output_dir, (int)t->config->save_total_limit, -1);
+}
+
+static bool due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* Runs until the last step, a stop request or a failure; the state that is left has been saved. */
+static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_after)
+{
+    const beam_config *c = t->config;
+    const int64_t first = t->state.step;
+    double average = 0; /* seconds per step, moving */
+    while (t->state.step < t->total_steps) {
+        const double start = seconds_now();
+        beam_step_result r;
+        const beam_status status = beam_trainer_step(t, &r);
+        const double spent = seconds_now() - start;
+        average = average > 0 ? 0.9 * average + 0.1 * spent : spent;
+        t->state.seconds += spent;
+        BEAM_TRY(beam_metrics_step(metrics, t, &r, (double)r.tokens / spent));
+        const bool last = t->state.step == t->total_steps;
+        if (due(t->state.step, c->logging_steps) || last || r.skipped)
+            beam_progress(t, &r, (double)r.tokens / spent, average);
+        BEAM_TRY(status);
+        if (t->eval && (due(t->state.step, c->eval_steps) || last))
+            BEAM_TRY(evaluate(t, metrics));
+        const bool stop = !last && (beam_signals_stop() || t->state.step - first == stop_after);
+        if (due(t->state.step, c->save_steps) || last || stop)
+            BEAM_TRY(save(t));
+        if (stop)
+            return BEAM_FAIL(BEAM_STOPPED,
+                             "stopped at step %lld of %lld; the same command goes on from there",
+                             (long long)t->state.step, (long long)t->total_steps);
+    }
+    return BEAM_OK;
+}
+
+static void describe(beam_trainer *t)
+{
+    const beam_memory_plan m = beam_model_memory(t->model);
+    const beam_params params = beam_model_params(t->model);
+    int64_t all = 0, trained = 0;
+    for (int i = 0; i < params.n; i++) {
+        all += beam_count(params.at[i].value);
+        trained += params.at[i].flags & BEAM_TRAIN ? beam_count(params.at[i].value) : 0;
+    }
+    beam_info("%s: %.3f M parameters, %.3f M train; %lld rows of %lld tokens per epoch, %lld steps",
+              t->config->model_name_or_path, 1e-6 * (double)all, 1e-6 * (double)trained,
+              (long long)beam_loader_rows(t->train), (long long)t->config->cutoff_len,
+              (long long)t->total_steps);
+    beam_info("memory: parameters %.1f MiB, gradients %.1f, optimizer %.1f, activations %.1f, scratch %.1f",
+              (double)m.parameters / 1048576, (double)m.gradients / 1048576, (double)t->adamw.bytes / 1048576,
+              (double)m.activations / 1048576, (double)m.scratch / 1048576);
+    if (t->config->gradient_accumulation_steps & (t->config->gradient_accumulation_steps - 1))
+        beam_info(
+            "gradient_accumulation_steps is not a power of two: sums will differ between numbers of ranks");
+}
+
+static beam_status run_locked(const beam_config *c, char **origins, int64_t stop_after)
+{
+    char log[BEAM_PATH_MAX + 32];
+    beam_trainer t;
+    beam_metrics metrics = {0};
+    BEAM_TRY(beam_join_path(log, sizeof log, c->output_dir, "log.0.txt"));
+    if (beam_log_also_to(log) != 0)
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", log, strerror(errno));
+    BEAM_TRY(write_resolved(c, origins));
+    beam_signals_listen();
+    beam_status status = beam_trainer_open(&t, c);
+    if (!status)
+        status = resume(&t);
+    if (!status)
+        status = beam_metrics_open(&metrics, c->output_dir, t.state.step);
+    if (!status) {
+        describe(&t);
+        status = steps(&t, &metrics, stop_after);
+    }
+    const beam_status closed = beam_metrics_close(&metrics);
+    beam_trainer_close(&t);
+    return status ? status : closed;
+}
+
+beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after)
+{
+    int lock;
+    BEAM_TRY(beam_run_lock(c->output_dir, &lock));
+    const beam_status status = run_locked(c, origins, stop_after);
+    beam_log_also_to(NULL);
+    beam_run_unlock(lock);
+    return status;
+}

@@ -1,0 +1,13 @@
+/* SIGUSR1, SIGTERM and SIGINT ask a run to save and stop. */
+#ifndef BEAM_TRAIN_SIGNALS_H
+#define BEAM_TRAIN_SIGNALS_H
+
+#include <stdbool.h>
+
+/* Starts listening. A second SIGINT ends the program at once. */
+void beam_signals_listen(void);
+
+/* True once one of them has arrived. */
+bool beam_signals_stop(void);
+
+#endif

@@ -1,0 +1,201 @@
+#include "train/source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "data/file.h"
+#include "model/load.h"
+
+static const char random_prefix[] = "random:";
+
+static bool is_random(const char *name)
+{
+    return strncmp(name, random_prefix, strlen(random_prefix)) == 0;
+}
+
+beam_gate_request beam_gate_request_of(const beam_config *c)
+{
+    return (beam_gate_request){
+        .add = c->mask.mode == BEAM_MASK_ON,
+        .bias = c->mask.init == BEAM_INIT_OPEN,
+        .router_features = c->mask.router_features,
+        .threshold = c->mask.threshold,
+        .open = c->mask.init == BEAM_INIT_OPEN,
+        .init_bias = c->mask.init_bias,
+    };
+}
+
+beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
+{
+    char path[BEAM_PATH_MAX + 32];
+    if (is_random(name))
+        snprintf(path, sizeof path, "%s", name + strlen(random_prefix));
+    else if (beam_folder_exists(name))
+        BEAM_TRY(beam_join_path(path, sizeof path, name, "config.json"));
+    else
+        return BEAM_FAIL(
+            BEAM_EMODEL,
+            "%s: no such folder. A model is a Hugging Face folder (config.json and safetensors), or "
+            "random:<config.json>",
+            name);
+    BEAM_TRY(beam_hf_config_read(path, out));
+    if (!out->mask.present && gates->add)
+        out->mask = (beam_mask_config){.present = true,
+                                       .threshold = gates->threshold,
+                                       .bias = gates->bias,
+                                       .router_features = gates->router_features};
+    if (gates->add && beam_moe_layers(out) == 0)
+        return BEAM_FAIL(BEAM_EMODEL, "%s: no layer is a mixture of experts, so there is nothing to mask",
+                         path);
+    return BEAM_OK;
+}
+
+static beam_status fill(beam_model *m, const char *name, const beam_gate_request *gates,
+                        bool folder_has_gates, uint64_t seed)
+{
+    if (is_random(name))
+        BEAM_TRY(beam_model_init_base(m, seed));
+    else
+        BEAM_TRY(beam_model_load(m, name, folder_has_gates));
+    if (!folder_has_gates && beam_model_config_of(m)->mask.present)
+        BEAM_TRY(beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias));
+    return BEAM_OK;
+}
+
+beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
+                                   const beam_model_options *options, uint64_t seed, beam_backend *be,
+                                   beam_model **out)
+{
+    beam_model_config config, plain;
+    *out = NULL;
+    BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
+    BEAM_TRY(beam_model_source_config(name, gates, &config));
+    BEAM_TRY(beam_model_open(out, &config, options, be));
+    const beam_status status = fill(*out, name, gates, plain.mask.present && !is_random(name), seed);
+    if (status) {
+        beam_model_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+static beam_status find_checkpoint(const char *run, beam_run_info *info)
+{
+    char manifest[BEAM_PATH_MAX + 32];
+    bool found = true;
+    BEAM_TRY(beam_join_path(manifest, sizeof manifest, run, "manifest.json"));
+    if (beam_file_exists(manifest)) {
+        snprintf(info->checkpoint, sizeof info->checkpoint, "%s", run);
+        return BEAM_OK;
+    }
+    if (!beam_folder_exists(run))
+        return BEAM_FAIL(BEAM_EMODEL, "%s: no such folder; --run wants the output_dir of beam train", run);
+    BEAM_TRY(beam_checkpoint_newest(run, info->checkpoint, sizeof info->checkpoint, &found));
+    return found ? BEAM_OK : BEAM_FAIL(BEAM_EMODEL, "%s: holds no complete checkpoint", run);
+}
+
+typedef struct {
+    beam_array *arrays;
+    beam_tensor *device;
+    char (*names)[BEAM_NAME_MAX + 16];
+    char *host;
+    int n;
+} value_list;
+
+/* The values of every parameter that the run trained, with host memory for them. */
+static beam_status list_values(const beam_params params, const beam_config *c, value_list *v)
+{
+    size_t bytes = 0;
+    *v = (value_list){.arrays = calloc((size_t)params.n, sizeof *v->arrays),
+                      .device = calloc((size_t)params.n, sizeof *v->device),
+                      .names = calloc((size_t)params.n, sizeof *v->names)};
+    for (int i = 0; i < params.n; i++)
+        bytes += beam_bytes(params.at[i].value);
+    v->host = malloc(bytes);
+    if (!v->arrays || !v->device || !v->names || !v->host)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory to read a checkpoint");
+    char *at = v->host;
+    for (int i = 0; i < params.n; i++) {
+        const beam_param *p = &params.at[i];
+        if (c->trainable == BEAM_TRAIN_MASKS && !(p->flags & BEAM_MASK_GATE))
+            continue;
+        snprintf(v->names[v->n], sizeof v->names[v->n], "value/%s", p->name);
+        v->device[v->n] = v->arrays[v->n].tensor = p->value;
+        v->arrays[v->n].name = v->names[v->n];
+        v->arrays[v->n].tensor.data = at;
+        at += beam_bytes(p->value);
+        v->n++;
+    }
+    return BEAM_OK;
+}
+
+static beam_status read_values(beam_model *m, beam_run_info *info)
+{
+    beam_backend *be = beam_model_backend(m);
+    value_list v;
+    beam_status status = list_values(beam_model_params(m), &info->config, &v);
+    if (!status)
+        status = beam_checkpoint_read_some(info->checkpoint, &info->state, v.arrays, v.n);
+    for (int i = 0; !status && i < v.n; i++)
+        beam_upload(be, v.device[i], v.arrays[i].tensor.data);
+    if (!status)
+        status = beam_sync(be);
+    free(v.arrays);
+    free(v.device);
+    free(v.names);
+    free(v.host);
+    return status;
+}
+
+beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_backend *be, beam_model **out,
+                                  beam_run_info *info)
+{
+    char path[sizeof info->checkpoint + 16];
+    *out = NULL;
+    BEAM_TRY(find_checkpoint(run, info));
+    BEAM_TRY(beam_join_path(path, sizeof path, info->checkpoint, "config.yaml"));
+    BEAM_TRY(beam_config_load(path, NULL, 0, &info->config, NULL));
+    const beam_gate_request gates = beam_gate_request_of(&info->config);
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = max_tokens};
+    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, info->config.seed, be,
+                                    out));
+    const beam_status status = read_values(*out, info);
+    if (status) {
+        beam_model_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
+{
+    enum { SAMPLE = 64 };
+    const beam_params params = beam_model_params(m);
+    uint64_t hash = 0;
+    for (int i = 0; i < params.n; i++) {
+        const beam_param *p = &params.at[i];
+        if (p->flags & BEAM_MASK_GATE)
+            continue;
+        const int64_t n = beam_count(p->value) < SAMPLE ? beam_count(p->value) : SAMPLE;
+        float values[SAMPLE] = {0};
+        BEAM_TRY(beam_tensor_get_f32(beam_model_backend(m),
+                                     beam_view(p->value.data, p->value.dtype, BEAM_DIMS(n)), values));
+        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_count(p->value));
+        for (int64_t j = 0; j < n; j++) {
+            uint32_t bits;
+            memcpy(&bits, &values[j], sizeof bits);
+            hash = beam_random_bits(hash, bits, (uint64_t)j);
+        }
+    }
+    *out = hash;
+    return BEAM_OK;
+}
+
+beam_status beam_open_backend(beam_backend_kind kind, int64_t threads, beam_backend *out)
+{
+    if (kind == BEAM_BACKEND_CUDA)
+        return BEAM_FAIL(BEAM_EDEVICE, "backend: cuda is not part of this build; use backend: cpu or auto");
+    return beam_backend_cpu(out, (int)threads);
+}

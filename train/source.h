@@ -1,0 +1,50 @@
+/* Where a model comes from: a Hugging Face folder, or "random:<config.json>" for fresh numbers of a real
+ * shape. */
+#ifndef BEAM_TRAIN_SOURCE_H
+#define BEAM_TRAIN_SOURCE_H
+
+#include "data/checkpoint.h"
+#include "model/model.h"
+#include "train/config.h"
+
+/* What the caller wants of mask gates. */
+typedef struct {
+    bool add; /* give the model gates if the folder has none */
+    bool bias, router_features;
+    double threshold;
+    bool open; /* initialise added gates open, with `init_bias`; else zero */
+    double init_bias;
+} beam_gate_request;
+
+/* What beam train asks for. */
+beam_gate_request beam_gate_request_of(const beam_config *c);
+
+/* Reads config.json, opens the model on `be` and fills it. Gates that the folder has are loaded and win over
+ * the request. `seed` is for random models. */
+beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
+                                   const beam_model_options *options, uint64_t seed, beam_backend *be,
+                                   beam_model **out);
+
+/* Reads config.json only, with the request's gates if the folder has none. */
+beam_status beam_model_source_config(const char *name, const beam_gate_request *gates,
+                                     beam_model_config *out);
+
+/* Where the model of a run came from. */
+typedef struct {
+    char checkpoint[BEAM_PATH_MAX + 64]; /* the folder it was read from */
+    beam_checkpoint_state state;
+    beam_config config; /* of the run */
+} beam_run_info;
+
+/* Opens the model that a run has trained: its base model with the parameters of the newest complete
+ * checkpoint of the folder `run` (or of the checkpoint folder itself). Nothing trains. */
+beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_backend *be, beam_model **out,
+                                  beam_run_info *info);
+
+/* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
+beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
+
+/* Opens the backend a configuration asks for. */
+beam_status beam_open_backend(beam_backend_kind kind, int64_t threads, beam_backend *out);
+
+#endif

@@ -1,0 +1,254 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "optim/clip.h"
+#include "train/source.h"
+
+static beam_status open_loader(const beam_config *c, const char *path, bool train, beam_loader **out)
+{
+    const beam_loader_options options = {
+        .path = path,
+        .sequence = c->cutoff_len,
+        .rows = c->per_device_train_batch_size,
+        .packing = c->packing,
+        .shuffle = train,
+        .seed = c->seed,
+    };
+    return beam_loader_open(&options, out);
+}
+
+static beam_status check_vocabulary(const beam_trainer *t, const beam_loader *l, const char *path)
+{
+    const int64_t vocab = beam_model_config_of(t->model)->vocab_size;
+    if (beam_loader_vocab(l) > vocab)
+        return BEAM_FAIL(
+            BEAM_EDATA,
+            "%s: holds token ids up to %lld, but the model's vocabulary has %lld: the file was made with "
+            "another tokenizer",
+            path, (long long)beam_loader_vocab(l) - 1, (long long)vocab);
+    return BEAM_OK;
+}
+
+static beam_status open_data(beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    BEAM_TRY(open_loader(c, c->dataset, true, &t->train));
+    BEAM_TRY(check_vocabulary(t, t->train, c->dataset));
+    if (c->eval_dataset[0]) {
+        BEAM_TRY(open_loader(c, c->eval_dataset, false, &t->eval));
+        BEAM_TRY(check_vocabulary(t, t->eval, c->eval_dataset));
+    }
+    return BEAM_OK;
+}
+
+static beam_status open_model(beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    const beam_model_options options = {
+        .scope = c->trainable == BEAM_TRAIN_ALL ? BEAM_SCOPE_ALL : BEAM_SCOPE_MASKS,
+        .max_tokens = c->per_device_train_batch_size * c->cutoff_len,
+        .checkpointing = c->gradient_checkpointing,
+    };
+    const beam_gate_request gates = beam_gate_request_of(c);
+    BEAM_TRY(
+        beam_model_source_open(c->model_name_or_path, &gates, &options, c->seed, &t->backend, &t->model));
+    const beam_model_config *m = beam_model_config_of(t->model);
+    t->stats = calloc((size_t)(beam_moe_layers(m) * (BEAM_STAT_EXPERTS + m->experts)) + 1, sizeof *t->stats);
+    t->active = calloc((size_t)beam_moe_layers(m) + 1, sizeof *t->active);
+    return t->stats && t->active ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for statistics");
+}
+
+static beam_status open_optimizer(beam_trainer *t)
+{
+    beam_backend *be = &t->backend;
+    BEAM_TRY(beam_adamw_open(&t->adamw, beam_model_params(t->model), be));
+    BEAM_TRY(
+        beam_tree_open(&t->tree, beam_model_grads(t->model), t->config->gradient_accumulation_steps, be));
+    t->norm_sum = beam_view(beam_alloc(be, sizeof(double), "gradient norm"), BEAM_F64, BEAM_DIMS(1));
+    return be->status;
+}
+
+static int64_t rows_per_step(const beam_trainer *t)
+{
+    return t->config->per_device_train_batch_size * t->config->gradient_accumulation_steps;
+}
+
+static void plan_steps(beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    const double rows = c->num_train_epochs * (double)beam_loader_rows(t->train);
+    t->total_steps = c->max_steps ? c->max_steps : (int64_t)ceil(rows / (double)rows_per_step(t));
+    static const beam_decay_kind decay[] = {[BEAM_LR_CONSTANT] = BEAM_DECAY_CONSTANT,
+                                            [BEAM_LR_LINEAR] = BEAM_DECAY_LINEAR,
+                                            [BEAM_LR_COSINE] = BEAM_DECAY_COSINE};
+    t->schedule = (beam_schedule){
+        .kind = decay[c->lr_scheduler_type],
+        .peak = c->learning_rate,
+        .min_ratio = c->min_lr_ratio,
+        .warmup = c->warmup_steps ? c->warmup_steps : (int64_t)ceil(c->warmup_ratio * (double)t->total_steps),
+        .total = t->total_steps,
+    };
+    t->target = (beam_target){.target = c->mask.target_active,
+                              .rate = c->mask.target_rate,
+                              .k = (double)beam_model_config_of(t->model)->top_k,
+                              .warmup = c->mask.penalty_warmup_steps};
+}
+
+beam_status beam_trainer_open(beam_trainer *t, const beam_config *c)
+{
+    *t = (beam_trainer){.config = c};
+    BEAM_TRY(beam_open_backend(c->backend, c->threads, &t->backend));
+    BEAM_TRY(open_model(t));
+    BEAM_TRY(open_data(t));
+    BEAM_TRY(open_optimizer(t));
+    plan_steps(t);
+    t->state = (beam_checkpoint_state){
+        .average_active = -1,
+        .best_loss = -1,
+        .data_hash = beam_loader_hash(t->train),
+        .config_hash = beam_config_hash(c),
+    };
+    memcpy(t->state.model, c->model_name_or_path, strnlen(c->model_name_or_path, sizeof t->state.model - 1));
+    return beam_model_source_fingerprint(t->model, &t->state.model_hash);
+}
+
+void beam_trainer_close(beam_trainer *t)
+{
+    if (t->backend.ops) {
+        beam_free(&t->backend, t->norm_sum.data);
+        beam_tree_close(&t->tree, &t->backend);
+        beam_adamw_close(&t->adamw, &t->backend);
+        beam_model_close(t->model);
+        beam_backend_close(&t->backend);
+    }
+    beam_loader_close(t->train);
+    beam_loader_close(t->eval);
+    free(t->stats);
+    free(t->active);
+    *t = (beam_trainer){0};
+}
+
+int64_t beam_trainer_rows(const beam_trainer *t)
+{
+    return t->config->per_device_train_batch_size;
+}
+
+/* beta of the coming step: the controller's, or the fixed one after its linear warm-up. */
+static double penalty_now(const beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    if (!beam_model_rule(t->model).masks)
+        return 0;
+    if (!isnan(c->mask.target_active))
+        return t->state.penalty;
+    const double part = (double)(t->state.step + 1) / (double)(c->mask.penalty_warmup_steps + 1);
+    return c->mask.penalty * (part < 1 ? part : 1);
+}
+
+typedef struct {
+    double loss, balance;
+    int64_t correct;
+} step_sums;
+
+/* Forward and backward of every micro-batch; the gradients of the whole step end up in the model. */
+static beam_status accumulate(beam_trainer *t, double penalty, int64_t targets, int64_t tokens,
+                              step_sums *sums)
+{
+    const beam_config *c = t->config;
+    const beam_model_config *m = beam_model_config_of(t->model);
+    const double pairs = (double)(beam_moe_layers(m) * tokens * m->top_k);
+    beam_model_zero_grads(t->model);
+    for (int64_t i = 0; i < c->gradient_accumulation_steps; i++) {
+        const beam_batch *batch;
+        beam_forward_result result;
+        const int64_t row = t->state.rows + i * c->per_device_train_batch_size;
+        BEAM_TRY(beam_loader_read(t->train, row, -1, &batch));
+        const double share = (double)batch->counted_total / (double)tokens;
+        beam_model_forward(t->model, batch, 1.0 / (double)targets);
+        beam_model_backward(t->model, &(beam_backward_args){.penalty = penalty / pairs,
+                                                            .balance = c->router_aux_loss_coef * share});
+        BEAM_TRY(beam_model_result(t->model, &result));
+        sums->loss += result.loss;
+        sums->balance += result.balance * share;
+        beam_tree_push(&t->tree, &t->backend);
+    }
+    return BEAM_OK;
+}
+
+/* Mean kept experts and mean soft mask over layers, from the step's statistics. */
+static beam_status measure_masks(beam_trainer *t, beam_step_result *out)
+{
+    const beam_model_config *m = beam_model_config_of(t->model);
+    const int64_t layers = beam_moe_layers(m), columns = BEAM_STAT_EXPERTS + m->experts;
+    BEAM_TRY(beam_model_take_stats(t->model, t->stats));
+    for (int64_t i = 0; i < layers; i++) {
+        const double *row = t->stats + i * columns;
+        t->active[i] = row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
+        out->avg_active += t->active[i] / (double)layers;
+        out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS] / (double)layers;
+    }
+    return BEAM_OK;
+}
+
+static void update(beam_trainer *t, const beam_step_result *r)
+{
+    const beam_config *c = t->config;
+    const beam_adamw_args args = {
+        .learning_rate = r->learning_rate,
+        .beta1 = c->adam_beta1,
+        .beta2 = c->adam_beta2,
+        .epsilon = c->adam_epsilon,
+        .weight_decay = c->weight_decay,
+        .grad_scale = beam_clip_scale(r->grad_norm, c->max_grad_norm),
+        /* Skipped steps updated no moments, so they do not count for the bias correction. */
+        .step = t->state.step + 1 - t->state.skipped,
+    };
+    beam_adamw_step(&t->adamw, &t->backend, &args);
+    if (beam_model_rule(t->model).masks && !isnan(c->mask.target_active)) {
+        beam_target_state s = {.penalty = t->state.penalty, .average_active = t->state.average_active};
+        beam_target_update(&t->target, &s, t->state.step + 1, r->avg_active);
+        t->state.penalty = s.penalty;
+        t->state.average_active = s.average_active;
+    }
+}
+
+static beam_status count_skipped(beam_trainer *t, const beam_step_result *r)
+{
+    t->state.skipped += r->skipped;
+    t->state.skipped_in_a_row = r->skipped ? t->state.skipped_in_a_row + 1 : 0;
+    if (t->state.skipped_in_a_row <= t->config->max_skipped_steps)
+        return BEAM_OK;
+    return BEAM_FAIL(
+        BEAM_ENUMERIC,
+        "step %lld: %lld steps in a row had a non-finite loss or gradient (loss %g, gradient norm %g). "
+        "The last checkpoint is good. Lower learning_rate, or check the data and the base model",
+        (long long)t->state.step, (long long)t->state.skipped_in_a_row, r->loss, r->grad_norm);
+}
+
+beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
+{
+    const beam_config *c = t->config;
+    *out = (beam_step_result){.penalty = penalty_now(t),
+                              .learning_rate = beam_learning_rate(&t->schedule, t->state.step + 1)};
+    beam_loader_count(t->train, t->state.rows, rows_per_step(t), &out->targets, &out->tokens);
+    step_sums sums = {0};
+    if (out->targets > 0) {
+        BEAM_TRY(accumulate(t, out->penalty, out->targets, out->tokens, &sums));
+        BEAM_TRY(measure_masks(t, out));
+        BEAM_TRY(beam_grad_norm(&t->backend, beam_model_grads(t->model), t->norm_sum, &out->grad_norm));
+        out->task_loss = sums.loss / (double)out->targets;
+    }
+    out->balance_loss = sums.balance;
+    out->loss = out->task_loss + out->penalty * out->mask_loss + c->router_aux_loss_coef * out->balance_loss;
+    out->skipped = out->targets == 0 || !isfinite(out->loss) || !isfinite(out->grad_norm);
+    if (!out->skipped)
+        update(t, out);
+    t->state.step++;
+    t->state.rows += rows_per_step(t);
+    t->state.tokens += out->targets;
+    BEAM_TRY(count_skipped(t, out));
+    return beam_sync(&t->backend);
+}
