@@ -1,0 +1,7 @@
+beam_test(data_file SOURCES test_file.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_hf_config SOURCES test_hf_config.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_safetensors SOURCES test_safetensors.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_safetensors_hostile SOURCES test_safetensors_hostile.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_checkpoint SOURCES test_checkpoint.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_checkpoint_faults SOURCES test_checkpoint_faults.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_run_lock SOURCES test_run_lock.c scratch.c LINK beam_data LABELS unit)

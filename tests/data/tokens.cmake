@@ -1,0 +1,5 @@
+beam_test(data_hdf5_image SOURCES test_hdf5_image.c LINK beam_data LABELS unit TIMEOUT 120)
+foreach(name hdf5_hostile tokens text loader preprocess)
+  beam_test(data_${name} SOURCES test_${name}.c scratch.c LINK beam_data LABELS unit)
+endforeach()
+beam_test(data_pack SOURCES test_pack.c LINK beam_data LABELS unit)

@@ -1,0 +1,342 @@
+/* Ops of the mixture of experts. R = T*K pairs. */
+#include <math.h>
+
+#include "core/rng.h"
+#include "ops/cases.h"
+#include "support/values.h"
+
+static unsigned bit(int slot)
+{
+    return 1u << slot;
+}
+
+/* ---- router ---- */
+
+enum { LOGITS = OP_OWN, PROB, COUNTED, DPROB, DPROB_ROWS, DWEIGHT, DLOGITS, LOAD };
+
+/* Distinct levels 6/E apart with a little noise: no step of a finite difference changes the order. */
+static void fill_router_logits(const op_fixture *f, beam_tensor logits)
+{
+    const int64_t E = f->shape.E;
+    for (int64_t i = 0; logits.data && i < beam_count(logits); i++) {
+        const uint64_t level = beam_random_permute(3, (uint64_t)(i / E), (uint64_t)(i % E), (uint64_t)E);
+        const double noise = test_uniform("noise", i, -1.5, 1.5);
+        test_set(logits, i, (double)(float)((6 * (double)level + noise) / (double)E));
+    }
+    if (op_has(f, OP_TIES))
+        test_fill_integers(logits, "ties", 0, 2);
+}
+
+/* dprob is the same for all counted tokens; the functional needs it spelled out per token. */
+static void fill_dprob_rows(const op_fixture *f, beam_tensor rows)
+{
+    const int64_t E = f->shape.E;
+    for (int64_t i = 0; rows.data && i < beam_count(rows); i++) {
+        const bool counted = test_get(f->slot[COUNTED].host, i / E) != 0;
+        test_set(rows, i, counted && !op_has(f, OP_WITHOUT) ? test_get(f->slot[DPROB].host, i % E) : 0);
+    }
+}
+
+static void router_build(op_fixture *f)
+{
+    const int64_t T = f->shape.T, E = f->shape.E;
+    op_declare_route(f, bit(OP_EXPERT) | bit(OP_WEIGHT));
+    fill_router_logits(f, op_variable(f, LOGITS, "logits", 1, BEAM_DIMS(T, E)));
+    op_output(f, PROB, "prob", BEAM_DIMS(T, E));
+    op_declare_counted(f, COUNTED);
+    if (!op_has(f, OP_WITHOUT))
+        op_input(f, DPROB, "dprob", 1, BEAM_DIMS(E));
+    fill_dprob_rows(f, op_seed(f, DPROB_ROWS, "dprob of every token", PROB));
+    op_seed(f, DWEIGHT, "dweight", OP_WEIGHT);
+    op_gradient(f, DLOGITS, "dlogits", LOGITS);
+    f->run.flops = f->back.flops = 5.0 * (double)(T * E);
+}
+
+static void router_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_router_topk(f->be, &route, f->t[PROB], f->t[LOGITS], op_has(f, OP_NORMALIZE));
+}
+
+static void router_back(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_router_grad(f->be, f->t[DLOGITS], f->t[DWEIGHT], &route, f->t[PROB], f->t[DPROB], f->t[COUNTED],
+                     op_has(f, OP_NORMALIZE));
+}
+
+const op_kind op_router = {"router", router_build, router_run, router_back};
+
+static void router_load_build(op_fixture *f)
+{
+    const int64_t T = f->shape.T, E = f->shape.E;
+    op_declare_route(f, 0);
+    test_fill_uniform(op_input(f, PROB, "prob", 1, BEAM_DIMS(T, E)), "prob", 0, 1);
+    op_declare_counted(f, COUNTED);
+    const beam_tensor load = op_declare(f, LOAD, "load", OP_OUTPUT, BEAM_F64, BEAM_DIMS(2, E));
+    test_fill_normal(load, "load", 1);
+    f->run.flops = (double)(T * E);
+}
+
+static void router_load_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_router_load(f->be, f->t[LOAD], &route, f->t[PROB], f->t[COUNTED]);
+}
+
+const op_kind op_router_load = {"router_load", router_load_build, router_load_run, NULL};
+
+/* ---- gates ---- */
+
+/* M candidates are kept. */
+static void gate_open_build(op_fixture *f)
+{
+    op_declare_route(f, bit(OP_WEIGHT) | bit(OP_LOGIT) | bit(OP_GATE) | bit(OP_KEEP));
+    test_fill_uniform(f->slot[OP_WEIGHT].host, "weight", 0.05, 1);
+}
+
+static void gate_open_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_gate_open(f->be, &route, (int)f->shape.M, op_has(f, OP_NORMALIZE));
+}
+
+const op_kind op_gate_open = {"gate_open", gate_open_build, gate_open_run, NULL};
+
+enum {
+    PRODUCT = OP_OWN,
+    BIAS,
+    SCALE,
+    RANK_BIAS,
+    TOKENS_COUNTED,
+    ROWS_Y,
+    Y,
+    DY,
+    DGATE,
+    DROWS,
+    DPAIR,
+    DPRODUCT,
+    DWEIGHT_OUT,
+    DBIAS,
+    DSCALE,
+    DRANK_BIAS
+};
+
+/* Token 0 is off, token 1 on; NaN in token 2, infinities in token 3. */
+static void fill_product(const op_fixture *f, beam_tensor product)
+{
+    const int64_t E = f->shape.E;
+    test_fill_normal(product, "product", op_has(f, OP_ZERO) ? 0 : 1);
+    for (int64_t e = 0; product.data && !op_has(f, OP_ZERO) && f->shape.T > 2 && e < E; e++) {
+        test_set(product, e, -6 - test_uniform("product", e, 0, 1));
+        test_set(product, E + e, 6 + test_uniform("product", e, 0, 1));
+    }
+    for (int64_t e = 0; product.data && op_has(f, OP_NAN) && e < E; e++) {
+        test_set(product, 2 * E + e, e % 2 ? NAN : -(double)NAN);
+        test_set(product, 3 * E + e, e % 2 ? INFINITY : -INFINITY);
+    }
+}
+
+/* The functional is <dy, y> + penalty * sum of q over counted tokens; alpha is the penalty. */
+static void fill_penalty(const op_fixture *f, beam_tensor dgate)
+{
+    for (int64_t i = 0; dgate.data && i < beam_count(dgate); i++)
+        test_set(dgate, i, f->shape.alpha * test_get(f->slot[TOKENS_COUNTED].host, i / f->shape.K));
+}
+
+/* In the soft form everything is a variable, except that weights are not where log(K g') would carry a
+ * gradient that the method leaves out. In the hard form only weights and rows are: m is a step. */
+static void declare_gate_terms(op_fixture *f)
+{
+    const int64_t T = f->shape.T, E = f->shape.E, K = f->shape.K;
+    const op_role role = op_has(f, OP_SOFT) ? OP_VARIABLE : OP_INPUT;
+    op_role grad = op_has(f, OP_SOFT) ? OP_GRADIENT : OP_RESULT;
+    fill_product(f, op_input(f, PRODUCT, "product", 1, BEAM_DIMS(T, E)));
+    f->slot[PRODUCT].role = role;
+    op_gradient(f, DPRODUCT, "dproduct", PRODUCT);
+    f->slot[DPRODUCT].role = grad;
+    if (!op_has(f, OP_WITHOUT)) {
+        op_input(f, BIAS, "bias", 0.5, BEAM_DIMS(E));
+        test_fill_uniform(op_input(f, SCALE, "scale", 1, BEAM_DIMS(1)), "scale", 0.8, 1.2);
+        op_input(f, RANK_BIAS, "rank bias", 0.5, BEAM_DIMS(K));
+        op_added(f, DBIAS, "dbias", BIAS, 1);
+        op_added(f, DSCALE, "dscale", SCALE, 1);
+        op_added(f, DRANK_BIAS, "drank bias", RANK_BIAS, 1);
+        f->slot[BIAS].role = f->slot[SCALE].role = f->slot[RANK_BIAS].role = role;
+        f->slot[DBIAS].role = f->slot[DSCALE].role = f->slot[DRANK_BIAS].role = grad;
+    }
+    op_gradient(f, DWEIGHT_OUT, "dweight", OP_WEIGHT);
+    if (op_has(f, OP_WITHOUT))
+        f->slot[OP_WEIGHT].role = OP_VARIABLE;
+    else
+        f->slot[DWEIGHT_OUT].role = OP_RESULT;
+}
+
+/* Gate, plan and combine: the whole way from mask logits to the output of the layer. */
+static void mask_gate_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    op_declare_route(f, bit(OP_LOGIT) | bit(OP_GATE) | bit(OP_KEEP) | bit(OP_ROW) | bit(OP_PAIR) |
+                            bit(OP_FIRST) | bit(OP_KEPT_ROWS));
+    declare_gate_terms(f);
+    op_declare_counted(f, TOKENS_COUNTED);
+    op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
+    op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
+    op_seed(f, DY, "dy", Y);
+    if (op_has(f, OP_SOFT))
+        fill_penalty(f, op_seed(f, DGATE, "dgate", OP_GATE));
+    op_gradient(f, DROWS, "drows", ROWS_Y);
+    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
+    f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
+}
+
+static void mask_gate_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    const beam_gate_terms terms = {
+        .bias = f->t[BIAS], .scale = f->t[SCALE], .rank_bias = f->t[RANK_BIAS], .cutoff = f->shape.beta};
+    beam_mask_gate(f->be, &route, f->t[PRODUCT], &terms);
+    beam_route_plan(f->be, &route);
+    beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
+}
+
+static void mask_gate_back(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    const beam_gate_terms grad = {.bias = f->t[DBIAS], .scale = f->t[DSCALE], .rank_bias = f->t[DRANK_BIAS]};
+    beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
+    beam_mask_gate_grad(f->be, f->t[DPRODUCT], f->t[DWEIGHT_OUT], &grad, f->t[DPAIR], &route,
+                        f->t[TOKENS_COUNTED], f->shape.alpha, op_form(f));
+}
+
+const op_kind op_mask_gate = {"mask_gate", mask_gate_build, mask_gate_run, mask_gate_back};
+
+enum { STATS = OP_OWN + 1 };
+
+static void mask_stats_build(op_fixture *f)
+{
+    op_declare_route(f, 0);
+    op_declare_counted(f, OP_OWN);
+    const int64_t columns = BEAM_STAT_EXPERTS + f->shape.E;
+    test_fill_integers(op_declare(f, STATS, "stats", OP_OUTPUT, BEAM_F64, BEAM_DIMS(columns)), "stats", 0, 9);
+}
+
+static void mask_stats_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_mask_stats(f->be, f->t[STATS], &route, f->t[OP_OWN]);
+}
+
+const op_kind op_mask_stats = {"mask_stats", mask_stats_build, mask_stats_run, NULL};
+
+/* ---- routing ---- */
+
+static void route_plan_build(op_fixture *f)
+{
+    op_declare_route(f, bit(OP_ROW) | bit(OP_PAIR) | bit(OP_FIRST) | bit(OP_KEPT_ROWS));
+}
+
+static void route_plan_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_route_plan(f->be, &route);
+}
+
+const op_kind op_route_plan = {"route_plan", route_plan_build, route_plan_run, NULL};
+
+enum { X = OP_OWN, ROWS_X, DROWS_X, DX };
+
+static void route_gather_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    op_declare_route(f, 0);
+    op_variable(f, X, "x", 1, BEAM_DIMS(s->T, s->D));
+    op_output(f, ROWS_X, "rows_x", BEAM_DIMS(s->T * s->K, s->D));
+    op_poison_rows(f, op_seed(f, DROWS_X, "drows", ROWS_X), op_rows(f));
+    op_added(f, DX, "dx", X, 1);
+    f->back.flops = (double)(op_rows_used(f) * s->D);
+}
+
+static void route_gather_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_route_gather(f->be, f->t[ROWS_X], f->t[X], &route, op_rows(f));
+}
+
+static void route_gather_back(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_route_gather_grad(f->be, f->t[DX], f->t[DROWS_X], &route, op_rows(f));
+}
+
+const op_kind op_route_gather = {"route_gather", route_gather_build, route_gather_run, route_gather_back};
+
+/* OP_POISON: dropped rows hold NaN, so that the hard form must not read them (its dpair of dropped pairs is
+ * then NaN, as it reads every row). */
+static void route_combine_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    op_declare_route(f, 0);
+    const beam_tensor rows_y = op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
+    if (op_has(f, OP_POISON))
+        op_poison_rows(f, rows_y, BEAM_ROWS_KEPT);
+    op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
+    op_seed(f, DY, "dy", Y);
+    if (!op_has(f, OP_WITHOUT))
+        op_gradient(f, DROWS, "drows", ROWS_Y);
+    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
+    f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
+}
+
+static void route_combine_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
+}
+
+static void route_combine_back(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
+}
+
+const op_kind op_route_combine = {"route_combine", route_combine_build, route_combine_run,
+                                  route_combine_back};
+
+/* ---- experts ---- */
+
+enum { A = OP_OWN, B, C, DC, DA, DB };
+
+/* c [R,N] = a [R,D] b, b [E,D,N], or [E,N,D] with OP_TRANSPOSE_B. */
+static void grouped_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    const bool tb = op_has(f, OP_TRANSPOSE_B);
+    op_declare_route(f, 0);
+    op_poison_rows(f, op_variable(f, A, "a", 1, BEAM_DIMS(s->T * s->K, s->D)), op_rows(f));
+    op_variable(f, B, "b", 1, BEAM_DIMS(s->E, tb ? s->N : s->D, tb ? s->D : s->N));
+    op_output(f, C, "c", BEAM_DIMS(s->T * s->K, s->N));
+    op_poison_rows(f, op_seed(f, DC, "dc", C), op_rows(f));
+    op_gradient(f, DA, "da", A);
+    op_added(f, DB, "db", B, 1);
+    f->run.flops = 2.0 * (double)(op_rows_used(f) * s->D * s->N);
+    f->back.flops = 2 * f->run.flops;
+}
+
+static void grouped_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_grouped_gemm(f->be, f->t[C], f->t[A], f->t[B], op_has(f, OP_TRANSPOSE_B), &route, op_rows(f));
+}
+
+static void grouped_back(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    const bool tb = op_has(f, OP_TRANSPOSE_B);
+    beam_grouped_gemm(f->be, f->t[DA], f->t[DC], f->t[B], !tb, &route, op_rows(f));
+    beam_grouped_wgrad(f->be, f->t[DB], f->t[tb ? DC : A], f->t[tb ? A : DC], &route, op_rows(f));
+}
+
+const op_kind op_grouped = {"grouped_gemm", grouped_build, grouped_run, grouped_back};

@@ -1,0 +1,82 @@
+/* A backend in double precision whose ops are the formulas of kernels/ops.h written as plain loops: slow,
+ * sequential, and short enough to be checked by reading. Other backends are compared with it. */
+#ifndef BEAM_TESTS_OPS_REFERENCE_H
+#define BEAM_TESTS_OPS_REFERENCE_H
+
+#include "kernels/backend.h"
+
+/* be->real is BEAM_F64. Nothing to close. */
+beam_backend reference_backend(void);
+
+/* Element pointers of the tensors of this backend. */
+static inline double *reference_f64(beam_tensor t)
+{
+    return t.data;
+}
+
+static inline const int32_t *reference_i32(beam_tensor t)
+{
+    return t.data;
+}
+
+static inline const uint8_t *reference_u8(beam_tensor t)
+{
+    return t.data;
+}
+
+void reference_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb,
+                    double alpha, double beta);
+void reference_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
+void reference_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
+void reference_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x,
+                       beam_tensor weight, double epsilon);
+void reference_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, beam_tensor dy,
+                            beam_tensor x, beam_tensor weight, beam_tensor inverse, double beta);
+void reference_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine,
+                    beam_tensor position, bool inverse);
+void reference_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
+                         beam_tensor v, beam_sequences seq, double scale);
+void reference_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
+                              beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q,
+                              beam_tensor k, beam_tensor v, beam_sequences seq, double scale);
+void reference_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
+                      beam_rows_of rows);
+void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
+                           const beam_route *route, beam_rows_of rows);
+void reference_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
+                             beam_tensor correct, double grad_scale, bool want_grad);
+void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                           bool normalize);
+void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight,
+                           const beam_route *route, beam_tensor prob, beam_tensor dprob, beam_tensor counted,
+                           bool normalize);
+void reference_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
+                           beam_tensor counted);
+void reference_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
+void reference_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
+                         const beam_gate_terms *terms);
+void reference_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
+                              const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                              beam_tensor counted, double penalty, beam_mask_form form);
+void reference_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
+void reference_route_plan(beam_backend *be, const beam_route *route);
+void reference_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
+                            beam_rows_of rows);
+void reference_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
+                                 beam_rows_of rows);
+void reference_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
+                             beam_mask_form form);
+void reference_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
+                                  beam_tensor rows_y, const beam_route *route, beam_mask_form form);
+void reference_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                            const beam_route *route, beam_rows_of rows);
+void reference_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
+                             const beam_route *route, beam_rows_of rows);
+void reference_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
+                     const beam_adamw_args *args);
+void reference_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x);
+
+/* Whether row r of the grouped order is among `rows` (route NULL: always). */
+bool reference_in_rows(const beam_route *route, int64_t r, beam_rows_of rows);
+
+#endif

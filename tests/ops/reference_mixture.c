@@ -1,0 +1,327 @@
+/* Ops of the mixture of experts, as formulas. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/ops.h"
+#include "ops/reference.h"
+
+bool reference_in_rows(const beam_route *route, int64_t r, beam_rows_of rows)
+{
+    if (!route || rows == BEAM_ROWS_ALL)
+        return true;
+    int64_t e = 0;
+    while (reference_i32(route->first)[e + 1] <= r)
+        e++;
+    const bool kept = r < reference_i32(route->first)[e] + reference_i32(route->kept)[e];
+    return kept == (rows == BEAM_ROWS_KEPT);
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+void reference_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
+                      beam_rows_of rows)
+{
+    (void)be;
+    const int64_t F = y.dim[1];
+    for (int64_t i = 0; i < beam_count(y); i++) {
+        const double *in = reference_f64(gate_up) + i / F * 2 * F;
+        const double gate = in[beam_interleave_row(i % F, 0, F)], up = in[beam_interleave_row(i % F, 1, F)];
+        if (reference_in_rows(route, i / F, rows))
+            reference_f64(y)[i] = gate * sigmoid(gate) * up;
+    }
+}
+
+void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
+                           const beam_route *route, beam_rows_of rows)
+{
+    (void)be;
+    const int64_t F = dy.dim[1];
+    for (int64_t i = 0; i < beam_count(dy); i++) {
+        const int64_t row = i / F * 2 * F;
+        const int64_t g = row + beam_interleave_row(i % F, 0, F), u = row + beam_interleave_row(i % F, 1, F);
+        const double gate = reference_f64(gate_up)[g], up = reference_f64(gate_up)[u];
+        const double s = sigmoid(gate), d = reference_f64(dy)[i];
+        if (!reference_in_rows(route, i / F, rows))
+            continue;
+        reference_f64(dgate_up)[g] = d * up * s * (1 + gate * (1 - s));
+        reference_f64(dgate_up)[u] = d * gate * s;
+    }
+}
+
+static int64_t largest_left(const double *p, int64_t E, const int32_t *taken, int64_t n)
+{
+    int64_t best = -1;
+    for (int64_t e = 0; e < E; e++) {
+        bool free = true;
+        for (int64_t k = 0; k < n; k++)
+            free = free && taken[k] != e;
+        if (free && (best < 0 || p[e] > p[best]))
+            best = e;
+    }
+    return best;
+}
+
+void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
+                           bool normalize)
+{
+    (void)be;
+    const int64_t E = logits.dim[1], K = route->expert.dim[1];
+    for (int64_t t = 0; t < logits.dim[0]; t++) {
+        const double *x = reference_f64(logits) + t * E;
+        double *p = reference_f64(prob) + t * E, *w = reference_f64(route->weight) + t * K;
+        int32_t *expert = (int32_t *)route->expert.data + t * K;
+        double largest = -INFINITY, sum = 0, chosen = 0;
+        for (int64_t e = 0; e < E; e++)
+            largest = fmax(largest, x[e]);
+        for (int64_t e = 0; e < E; e++)
+            sum += exp(x[e] - largest);
+        for (int64_t e = 0; e < E; e++)
+            p[e] = exp(x[e] - largest) / sum;
+        for (int64_t k = 0; k < K; k++) {
+            expert[k] = (int32_t)largest_left(p, E, expert, k);
+            chosen += p[expert[k]];
+        }
+        for (int64_t k = 0; k < K; k++)
+            w[k] = normalize ? p[expert[k]] / chosen : p[expert[k]];
+    }
+}
+
+void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight,
+                           const beam_route *route, beam_tensor prob, beam_tensor dprob, beam_tensor counted,
+                           bool normalize)
+{
+    (void)be;
+    const int64_t E = prob.dim[1], K = route->expert.dim[1];
+    for (int64_t t = 0; t < prob.dim[0]; t++) {
+        const double *p = reference_f64(prob) + t * E, *dw = reference_f64(dweight) + t * K;
+        const int32_t *expert = reference_i32(route->expert) + t * K;
+        double *d = reference_f64(dlogits) + t * E, chosen = 0, mean = 0, dot = 0;
+        for (int64_t k = 0; k < K; k++) {
+            chosen += p[expert[k]];
+            mean += p[expert[k]] * dw[k];
+        }
+        mean /= chosen;
+        for (int64_t e = 0; e < E; e++)
+            d[e] = dprob.data && reference_u8(counted)[t] ? reference_f64(dprob)[e] : 0;
+        for (int64_t k = 0; k < K; k++)
+            d[expert[k]] += normalize ? (dw[k] - mean) / chosen : dw[k];
+        for (int64_t e = 0; e < E; e++)
+            dot += p[e] * d[e];
+        for (int64_t e = 0; e < E; e++)
+            d[e] = p[e] * (d[e] - dot);
+    }
+}
+
+void reference_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
+                           beam_tensor counted)
+{
+    (void)be;
+    const int64_t T = prob.dim[0], E = prob.dim[1], K = route->expert.dim[1];
+    for (int64_t t = 0; t < T; t++) {
+        if (!reference_u8(counted)[t])
+            continue;
+        for (int64_t k = 0; k < K; k++)
+            reference_f64(load)[reference_i32(route->expert)[t * K + k]] += 1;
+        for (int64_t e = 0; e < E; e++)
+            reference_f64(load)[E + e] += reference_f64(prob)[t * E + e];
+    }
+}
+
+void reference_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize)
+{
+    (void)be;
+    const int64_t K = route->expert.dim[1];
+    for (int64_t t = 0; t < route->expert.dim[0]; t++) {
+        double *w = reference_f64(route->weight) + t * K, kept = 0;
+        for (int64_t k = 0; k < K; k++) {
+            ((uint8_t *)route->keep.data)[t * K + k] = k < keep;
+            reference_f64(route->gate)[t * K + k] = 1;
+            reference_f64(route->logit)[t * K + k] = 0;
+            kept += k < keep ? w[k] : 0;
+        }
+        for (int64_t k = 0; k < K && renormalize; k++)
+            w[k] = k < keep ? w[k] / kept : w[k];
+    }
+}
+
+/* log(K g'), g' = g / sum of g, of pair i. */
+static double log_share(const beam_route *route, int64_t i)
+{
+    const int64_t K = route->expert.dim[1];
+    double sum = 0;
+    for (int64_t k = 0; k < K; k++)
+        sum += reference_f64(route->weight)[i / K * K + k];
+    return log((double)K * reference_f64(route->weight)[i] / sum);
+}
+
+void reference_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
+                         const beam_gate_terms *terms)
+{
+    (void)be;
+    const int64_t E = product.dim[1], K = route->expert.dim[1];
+    for (int64_t i = 0; i < beam_count(route->expert); i++) {
+        const int32_t e = reference_i32(route->expert)[i];
+        double u = reference_f64(product)[i / K * E + e];
+        u += terms->bias.data ? reference_f64(terms->bias)[e] : 0;
+        u += terms->scale.data ? reference_f64(terms->scale)[0] * log_share(route, i) : 0;
+        u += terms->rank_bias.data ? reference_f64(terms->rank_bias)[i % K] : 0;
+        reference_f64(route->logit)[i] = u;
+        reference_f64(route->gate)[i] = sigmoid(u);
+        ((uint8_t *)route->keep.data)[i] = u >= terms->cutoff;
+    }
+}
+
+void reference_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
+                              const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
+                              beam_tensor counted, double penalty, beam_mask_form form)
+{
+    const int64_t E = dproduct.dim[1], K = route->expert.dim[1];
+    beam_zero(be, dproduct);
+    for (int64_t i = 0; i < beam_count(route->expert); i++) {
+        const int32_t e = reference_i32(route->expert)[i];
+        const double a = reference_f64(dpair)[i], g = reference_f64(route->weight)[i];
+        const double q = reference_f64(route->gate)[i], m = reference_u8(route->keep)[i];
+        const double du = (g * a + (reference_u8(counted)[i / K] ? penalty : 0)) * q * (1 - q);
+        reference_f64(dproduct)[i / K * E + e] = du;
+        reference_f64(dweight)[i] = (form == BEAM_MASK_SOFT ? q : m) * a;
+        if (grad->bias.data)
+            reference_f64(grad->bias)[e] += du;
+        if (grad->scale.data)
+            reference_f64(grad->scale)[0] += du * log_share(route, i);
+        if (grad->rank_bias.data)
+            reference_f64(grad->rank_bias)[i % K] += du;
+    }
+}
+
+void reference_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted)
+{
+    (void)be;
+    const int64_t K = route->expert.dim[1];
+    double *s = reference_f64(stats);
+    for (int64_t t = 0; t < route->expert.dim[0]; t++) {
+        double kept = 0;
+        for (int64_t i = t * K; i < (t + 1) * K && reference_u8(counted)[t]; i++) {
+            kept += reference_u8(route->keep)[i];
+            s[BEAM_STAT_SOFT] += reference_f64(route->gate)[i] / (double)K;
+            s[BEAM_STAT_EXPERTS + reference_i32(route->expert)[i]] += reference_u8(route->keep)[i];
+        }
+        s[BEAM_STAT_TOKENS] += reference_u8(counted)[t];
+        s[BEAM_STAT_KEPT] += kept;
+        s[BEAM_STAT_NONE_KEPT] += reference_u8(counted)[t] && kept == 0;
+    }
+}
+
+void reference_route_plan(beam_backend *be, const beam_route *route)
+{
+    (void)be;
+    const int32_t R = (int32_t)beam_count(route->expert), E = (int32_t)route->kept.dim[0];
+    int32_t *first = route->first.data, *kept = route->kept.data, r = 0;
+    for (int32_t e = 0; e < E; e++) {
+        first[e] = r;
+        for (int keep = 1; keep >= 0; keep--) {
+            for (int32_t i = 0; i < R; i++)
+                if (reference_i32(route->expert)[i] == e && reference_u8(route->keep)[i] == keep) {
+                    ((int32_t *)route->row.data)[i] = r;
+                    ((int32_t *)route->pair.data)[r++] = i;
+                }
+            if (keep)
+                kept[e] = r - first[e];
+        }
+    }
+    first[E] = r;
+}
+
+void reference_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
+                            beam_rows_of rows)
+{
+    (void)be;
+    const int64_t D = x.dim[1], K = route->expert.dim[1];
+    for (int64_t i = 0; i < beam_count(rows_x); i++)
+        if (reference_in_rows(route, i / D, rows))
+            reference_f64(rows_x)[i] = reference_f64(x)[reference_i32(route->pair)[i / D] / K * D + i % D];
+}
+
+void reference_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
+                                 beam_rows_of rows)
+{
+    (void)be;
+    const int64_t D = dx.dim[1], K = route->expert.dim[1];
+    for (int64_t i = 0; i < beam_count(drows); i++)
+        if (reference_in_rows(route, i / D, rows))
+            reference_f64(dx)[reference_i32(route->pair)[i / D] / K * D + i % D] += reference_f64(drows)[i];
+}
+
+/* Whether a pair takes part, and its weight w. */
+static bool takes_part(const beam_route *route, int64_t i, beam_mask_form form, double *w)
+{
+    const double g = reference_f64(route->weight)[i];
+    *w = form == BEAM_MASK_SOFT ? g * reference_f64(route->gate)[i] : g;
+    return form == BEAM_MASK_SOFT || reference_u8(route->keep)[i];
+}
+
+void reference_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
+                             beam_mask_form form)
+{
+    const int64_t D = y.dim[1], K = route->expert.dim[1];
+    double w;
+    beam_zero(be, y);
+    for (int64_t i = 0; i < beam_count(route->expert); i++)
+        for (int64_t j = 0; takes_part(route, i, form, &w) && j < D; j++)
+            reference_f64(y)[i / K * D + j] +=
+                w * reference_f64(rows_y)[reference_i32(route->row)[i] * D + j];
+}
+
+void reference_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
+                                  beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+{
+    (void)be;
+    const int64_t D = dy.dim[1], K = route->expert.dim[1];
+    for (int64_t i = 0; i < beam_count(route->expert); i++) {
+        const int64_t row = reference_i32(route->row)[i] * D;
+        const double *d = reference_f64(dy) + i / K * D;
+        double sum = 0, w;
+        for (int64_t j = 0; j < D; j++)
+            sum += d[j] * reference_f64(rows_y)[row + j];
+        reference_f64(dpair)[i] = sum;
+        for (int64_t j = 0; drows.data && takes_part(route, i, form, &w) && j < D; j++)
+            reference_f64(drows)[row + j] = w * d[j];
+    }
+}
+
+static int64_t expert_of(const beam_route *route, int64_t r)
+{
+    return reference_i32(route->expert)[reference_i32(route->pair)[r]];
+}
+
+void reference_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                            const beam_route *route, beam_rows_of rows)
+{
+    (void)be;
+    const int64_t N = c.dim[1], M = a.dim[1];
+    for (int64_t i = 0; i < beam_count(c); i++) {
+        const int64_t r = i / N, n = i % N;
+        const double *w = reference_f64(b) + expert_of(route, r) * M * N;
+        double sum = 0;
+        for (int64_t m = 0; m < M; m++)
+            sum += reference_f64(a)[r * M + m] * w[tb ? n * M + m : m * N + n];
+        if (reference_in_rows(route, r, rows))
+            reference_f64(c)[i] = sum;
+    }
+}
+
+void reference_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
+                             const beam_route *route, beam_rows_of rows)
+{
+    (void)be;
+    const int64_t N = dy.dim[1], M = x.dim[1];
+    for (int64_t r = 0; r < dy.dim[0]; r++) {
+        double *w = reference_f64(dw) + expert_of(route, r) * N * M;
+        if (!reference_in_rows(route, r, rows))
+            continue;
+        for (int64_t i = 0; i < N * M; i++)
+            w[i] += reference_f64(dy)[r * N + i / M] * reference_f64(x)[r * M + i % M];
+    }
+}
