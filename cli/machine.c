@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernels/ops.h"
 #include "kernels/version.h"
+#include "train/bench.h"
 #include "train/config.h"
 
 /* Programs that are not needed but help, and the package that brings them. */
@@ -98,46 +98,13 @@ static bool in_path(const char *program)
     return false;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* The best of as many products as fit half a second, after one to warm up. */
-static beam_status measure_sgemm(beam_backend *be, double *best)
-{
-    enum { N = 1536 };
-    const int64_t dim[2] = {N, N};
-    const size_t bytes = sizeof(float) * 3 * N * N + 3 * (size_t)BEAM_ALIGN;
-    void *block = beam_alloc(be, bytes, "measuring matrix products");
-    if (!block)
-        return be->status;
-    beam_arena arena = beam_arena_over(block, bytes);
-    const beam_tensor a = beam_push(&arena, BEAM_F32, 2, dim), b = beam_push(&arena, BEAM_F32, 2, dim),
-                      c = beam_push(&arena, BEAM_F32, 2, dim);
-    beam_zero(be, a);
-    beam_zero(be, b);
-    beam_gemm(be, c, a, false, b, true, 1, 0);
-    const double end = now() + 0.5;
-    for (double start = now(); start < end; start = now()) {
-        beam_gemm(be, c, a, false, b, true, 1, 0);
-        const beam_status s = beam_sync(be);
-        const double speed = 2.0 * N * N * N / (now() - start);
-        if (s == BEAM_OK && speed > *best)
-            *best = speed;
-    }
-    beam_free(be, block);
-    return be->status;
-}
-
 static beam_status look_at_kernels(beam_machine *m)
 {
     beam_backend be;
     BEAM_TRY(beam_backend_cpu(&be, 0));
     m->threads = be.threads;
-    const beam_status s = measure_sgemm(&be, &m->sgemm);
+    const beam_status s = beam_bench_gemm(&be, &m->sgemm);
     beam_backend_close(&be);
     beam_blas_version(m->blas, sizeof m->blas);
     m->blas_uses_openmp = beam_blas_uses_openmp();

@@ -11,6 +11,7 @@
 
 #define BEAM_VERBS(VERB)                                                                                     \
     VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
+    VERB(bench, "timings with the hardware bound beside each")                                               \
     VERB(validate, "check a configuration: every key, its value and where it came from")                     \
     VERB(doctor, "what this machine has and lacks")
 

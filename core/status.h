@@ -56,8 +56,10 @@ __attribute__((noreturn)) void beam_assert_failed(const char *file, int line, co
 #define BEAM_TRY(expr)                                                                                       \
     do {                                                                                                     \
         const beam_status beam_try_status = (expr);                                                          \
-        if (beam_try_status != BEAM_OK)                                                                      \
-            return beam_trace(beam_try_status, __FILE__, __LINE__);                                          \
+        if (beam_try_status != BEAM_OK) {                                                                    \
+            beam_trace(beam_try_status, __FILE__, __LINE__);                                                 \
+            return beam_try_status;                                                                          \
+        }                                                                                                    \
     } while (0)
 #define BEAM_ASSERT(cond) ((cond) ? (void)0 : beam_assert_failed(__FILE__, __LINE__, #cond))
 

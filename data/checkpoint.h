@@ -53,7 +53,8 @@ beam_status beam_checkpoint_read(const char *path, beam_checkpoint_state *state,
 beam_status beam_checkpoint_read_some(const char *path, beam_checkpoint_state *state,
                                       const beam_array *arrays, int n);
 
-/* Keeps the newest `limit` (>= 2) complete checkpoints of out_dir, and the one of step `keep` (< 0: none). */
+/* Keeps the newest `limit` (>= 2) complete checkpoints of out_dir, and the one of step `keep` (< 0: none).
+ * Complete means here: an intact manifest and files of its sizes; nothing is hashed again. */
 beam_status beam_checkpoint_prune(const char *out_dir, int limit, int64_t keep);
 
 /* Re-hashes everything the manifest names and prints what the checkpoint holds, as one JSON object, into a

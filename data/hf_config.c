@@ -2,7 +2,6 @@
  * of the file over them, then the checks that need more than one key. */
 #include "data/hf_config.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "data/json.h"

@@ -9,8 +9,8 @@
 
 enum { LINE_LIMIT = 1 << 24 }; /* bytes */
 
-/* Calls `take` with each line's object and its number among the lines that hold something. */
-typedef beam_status (*line_taker)(void *context, const char *where, const json_t *object);
+/* Takes the object of line `number`; `where` is "FILE:LINE" for messages. */
+typedef beam_status (*line_taker)(void *context, const char *where, long number, const json_t *object);
 
 static beam_status take_line(const char *path, long number, const char *line, size_t size, line_taker take,
                              void *context)
@@ -21,7 +21,7 @@ static beam_status take_line(const char *path, long number, const char *line, si
     if (size > LINE_LIMIT)
         return BEAM_FAIL(BEAM_EDATA, "%s: the line has more than %d bytes", where, LINE_LIMIT);
     BEAM_TRY(beam_json_parse(where, line, size, BEAM_EDATA, &root));
-    const beam_status status = take(context, where, root);
+    const beam_status status = take(context, where, number, root);
     json_decref(root);
     return status;
 }
@@ -89,7 +89,7 @@ static beam_status fill_line(const char *where, const json_t *object, int64_t vo
     return status;
 }
 
-static beam_status take_ids(void *context, const char *where, const json_t *object)
+static beam_status take_ids(void *context, const char *where, long number, const json_t *object)
 {
     id_reader *r = context;
     if (r->out->n == r->capacity) {
@@ -101,7 +101,7 @@ static beam_status take_ids(void *context, const char *where, const json_t *obje
         r->capacity = capacity;
     }
     beam_id_line *line = &r->out->line[r->out->n++];
-    *line = (beam_id_line){0};
+    *line = (beam_id_line){.number = number};
     BEAM_TRY(fill_line(where, object, r->vocab, line));
     if (line->n > r->out->longest)
         r->out->longest = line->n;
@@ -148,16 +148,18 @@ static beam_status fill_question(const char *where, const json_t *object, beam_q
         return BEAM_FAIL(BEAM_EDATA, "%s: \"label\" is not one of the %zu choices", where, n);
     q->id = strdup(json_is_string(id) ? json_string_value(id) : "");
     q->context = strdup(json_string_value(context));
+    bool complete = q->id && q->context;
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_array_get(choices, i));
         if (!text || !*text)
             return BEAM_FAIL(BEAM_EDATA, "%s: \"choices\"[%zu] is not a text", where, i);
-        q->choice[q->n++] = strdup(text);
+        q->choice[q->n] = strdup(text);
+        complete = q->choice[q->n++] && complete;
     }
-    return BEAM_OK;
+    return complete ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for the question", where);
 }
 
-static beam_status take_question(void *context, const char *where, const json_t *object)
+static beam_status take_question(void *context, const char *where, long number, const json_t *object)
 {
     question_reader *r = context;
     if (r->out->n == r->capacity) {
@@ -169,7 +171,7 @@ static beam_status take_question(void *context, const char *where, const json_t 
         r->capacity = capacity;
     }
     beam_question *q = &r->out->at[r->out->n++];
-    *q = (beam_question){0};
+    *q = (beam_question){.number = number};
     return fill_question(where, object, q);
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     int32_t *id;
     uint8_t *loss; /* [n] 1: a target when it is predicted */
     int64_t n;
+    long number; /* of the line in the file, from 1 */
 } beam_id_line;
 
 typedef struct {
@@ -30,7 +31,8 @@ typedef struct {
     char *id, *context;
     char *choice[BEAM_MAX_CHOICES];
     int n;
-    int label; /* -1: none given */
+    int label;   /* -1: none given */
+    long number; /* of the line in the file, from 1 */
 } beam_question;
 
 typedef struct {

@@ -1,6 +1,5 @@
 #include "data/json.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

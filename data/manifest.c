@@ -164,7 +164,9 @@ static beam_status unpack_files(const beam_json_object *o, beam_manifest *m)
     for (int i = 0; i < BEAM_CHECKPOINT_FILES; i++) {
         beam_json_object file;
         int64_t size = 0;
-        BEAM_TRY(enter(o, beam_manifest_file_name(i), beam_manifest_file_name(i), &file));
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "files.%s.", beam_manifest_file_name(i));
+        BEAM_TRY(enter(o, beam_manifest_file_name(i), prefix, &file));
         BEAM_TRY(beam_json_require(&file, "size"));
         BEAM_TRY(beam_json_require(&file, "sha256"));
         BEAM_TRY(beam_json_i64(&file, "size", 0, INT64_MAX, &size));

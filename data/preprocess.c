@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/tokenizer.h"
@@ -26,17 +26,10 @@ typedef struct {
     double began, reported;             /* seconds */
 } work;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Once per second: how much of the input is read, and how long the rest will take. */
 static void report(work *w, const beam_text *t)
 {
-    const double time = now();
+    const double time = beam_seconds();
     if (time - w->reported < 1.0)
         return;
     w->reported = time;
@@ -161,7 +154,7 @@ static beam_status preprocess(work *w)
 
 beam_status beam_preprocess(const beam_preprocess_options *options, beam_preprocess_stats *stats)
 {
-    const double began = now();
+    const double began = beam_seconds();
     work w = {.options = options, .began = began, .reported = began};
     const beam_status s = preprocess(&w);
     *stats = (beam_preprocess_stats){.documents = w.train.tokens.documents,

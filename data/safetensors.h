@@ -47,8 +47,8 @@ beam_status beam_weights_read_raw(const beam_weights *w, const beam_weight *t, v
 
 /* ---- writing ---- */
 
-/* One tensor to write: `fill` is called once, in order, with a buffer of its bytes; it returns a status. So
- * that a model larger than memory can be written tensor by tensor. */
+/* One tensor to write: `fill` is called once, in the order of the file, with a buffer of its bytes; it
+ * returns a status. So that a model larger than memory can be written tensor by tensor. */
 typedef struct {
     char name[160];
     beam_dtype dtype;
@@ -59,8 +59,9 @@ typedef struct {
     int64_t item;
 } beam_weight_source;
 
-/* Writes one file (header padded to 8 bytes, tensors in the given order, "format": "pt"): beside `path`,
- * synchronised, renamed. BEAM_EIO, with nothing left behind, if that fails. */
+/* Writes one file (header padded to 8 bytes, tensors in the given order but wider elements first, so that
+ * each is aligned, "format": "pt"): beside `path`, synchronised, renamed. BEAM_EIO, with nothing left behind,
+ * if that fails. */
 beam_status beam_safetensors_write(const char *path, const beam_weight_source *tensors, int64_t n);
 
 /* Writes model.safetensors, or shards of at most shard_bytes with model.safetensors.index.json, into `dir`.

@@ -15,8 +15,7 @@ struct beam_source {
     ZSTD_DCtx *zstd; /* NULL: not compressed */
     ZSTD_inBuffer stored;
     bool inside_frame;
-    bool holds_back; /* zstd has more output than fitted */
-    size_t at, end;  /* what is left of `plain` */
+    size_t at, end; /* what is left of `plain` */
     char input[BUFFER], plain[BUFFER];
 };
 
@@ -65,7 +64,8 @@ static beam_status decompress(beam_source *s)
 {
     ZSTD_outBuffer plain = {.dst = s->plain, .size = BUFFER};
     while (plain.pos == 0) {
-        if (s->stored.pos == s->stored.size && !s->holds_back) {
+        if (s->stored.pos ==
+            s->stored.size) { /* zstd keeps a byte unread while it holds output of a frame's end */
             s->stored.pos = 0;
             BEAM_TRY(read_file(s, s->input, &s->stored.size));
             if (s->stored.size == 0)
@@ -76,7 +76,6 @@ static beam_status decompress(beam_source *s)
             return BEAM_FAIL(BEAM_EDATA, "%s: damaged near byte %llu: %s", s->path,
                              (unsigned long long)s->bytes_read, ZSTD_getErrorName(left));
         s->inside_frame = left != 0;
-        s->holds_back = s->inside_frame && plain.pos == plain.size;
     }
     if (plain.pos == 0 && s->inside_frame)
         return BEAM_FAIL(BEAM_EDATA, "%s: ends in the middle of its compressed data; copy it again", s->path);

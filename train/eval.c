@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "core/clock.h"
 
 double beam_moe_flops_saved(const beam_model_config *c, bool masks, double avg_active)
 {
@@ -110,18 +111,11 @@ static beam_status gather_stats(beam_model *m, beam_eval_result *out)
     return status;
 }
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t rows_per_batch,
                           beam_eval_result *out)
 {
     const beam_model_config *c = beam_model_config_of(m);
-    const double start = seconds_now();
+    const double start = beam_seconds();
     if (limit <= 0 || limit > beam_loader_rows(l))
         limit = beam_loader_rows(l);
     *out = (beam_eval_result){.moe_layers = beam_moe_layers(c), .experts = c->experts};
@@ -149,7 +143,7 @@ beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t 
     out->moe_flops_saved = out->moe_layers ? beam_moe_flops_saved(c, rule.masks, out->avg_active) : 0;
     for (int i = 0; i < BEAM_DISTINCT_SIZES; i++)
         out->distinct[i] = d.groups[i] ? d.sum[i] / (double)d.groups[i] : -1;
-    out->seconds = seconds_now() - start;
+    out->seconds = beam_seconds() - start;
     free(d.expert);
     free(d.keep);
     free(d.seen);

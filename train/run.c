@@ -3,19 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "data/file.h"
 #include "train/metrics.h"
 #include "train/signals.h"
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static beam_status write_resolved(const beam_config *c, char **origins)
 {
@@ -84,10 +77,10 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
     const int64_t first = t->state.step;
     double average = 0; /* seconds per step, moving */
     while (t->state.step < t->total_steps) {
-        const double start = seconds_now();
+        const double start = beam_seconds();
         beam_step_result r;
         const beam_status status = beam_trainer_step(t, &r);
-        const double spent = seconds_now() - start;
+        const double spent = beam_seconds() - start;
         average = average > 0 ? 0.9 * average + 0.1 * spent : spent;
         t->state.seconds += spent;
         BEAM_TRY(beam_metrics_step(metrics, t, &r, (double)r.tokens / spent));

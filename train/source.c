@@ -131,13 +131,28 @@ static beam_status list_values(const beam_params params, const beam_config *c, v
     return BEAM_OK;
 }
 
+/* `base` is the fingerprint of the base model as loaded. */
+static beam_status check_base(const beam_run_info *info, uint64_t base)
+{
+    if (info->state.model_hash == base)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_EMODEL,
+                     "%s: was made from another base model than the one that is now in %s; put the model it "
+                     "belongs to there",
+                     info->checkpoint, info->config.model_name_or_path);
+}
+
 static beam_status read_values(beam_model *m, beam_run_info *info)
 {
     beam_backend *be = beam_model_backend(m);
+    uint64_t base;
     value_list v;
+    BEAM_TRY(beam_model_source_fingerprint(m, &base));
     beam_status status = list_values(beam_model_params(m), &info->config, &v);
     if (!status)
         status = beam_checkpoint_read_some(info->checkpoint, &info->state, v.arrays, v.n);
+    if (!status)
+        status = check_base(info, base);
     for (int i = 0; !status && i < v.n; i++)
         beam_upload(be, v.device[i], v.arrays[i].tensor.data);
     if (!status)
@@ -149,14 +164,19 @@ static beam_status read_values(beam_model *m, beam_run_info *info)
     return status;
 }
 
+beam_status beam_run_find(const char *run, beam_run_info *info)
+{
+    char path[sizeof info->checkpoint + 16];
+    BEAM_TRY(find_checkpoint(run, info));
+    BEAM_TRY(beam_join_path(path, sizeof path, info->checkpoint, "config.yaml"));
+    return beam_config_load(path, NULL, 0, &info->config, NULL);
+}
+
 beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_backend *be, beam_model **out,
                                   beam_run_info *info)
 {
-    char path[sizeof info->checkpoint + 16];
     *out = NULL;
-    BEAM_TRY(find_checkpoint(run, info));
-    BEAM_TRY(beam_join_path(path, sizeof path, info->checkpoint, "config.yaml"));
-    BEAM_TRY(beam_config_load(path, NULL, 0, &info->config, NULL));
+    BEAM_TRY(beam_run_find(run, info));
     const beam_gate_request gates = beam_gate_request_of(&info->config);
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = max_tokens};
     BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, info->config.seed, be,

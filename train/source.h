@@ -36,8 +36,12 @@ typedef struct {
     beam_config config; /* of the run */
 } beam_run_info;
 
-/* Opens the model that a run has trained: its base model with the parameters of the newest complete
- * checkpoint of the folder `run` (or of the checkpoint folder itself). Nothing trains. */
+/* The newest complete checkpoint of the folder `run` (or `run` itself, if it is a checkpoint) and the
+ * configuration of its run; the state is left alone. */
+beam_status beam_run_find(const char *run, beam_run_info *info);
+
+/* Opens the model that a run has trained: its base model with the parameters of the checkpoint that
+ * beam_run_find finds. BEAM_EMODEL if the base model is not the one the run started from. Nothing trains. */
 beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_backend *be, beam_model **out,
                                   beam_run_info *info);
 

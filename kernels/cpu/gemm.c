@@ -24,7 +24,8 @@ enum {
  */
 static const struct {
     int64_t high, wide;
-} tile_sizes[] = {{256, 768}, {256, 512}, {192, 512}, {128, 512}, {128, 256}, {64, 256}, {64, 128}};
+} tile_sizes[] = {{512, 768}, {256, 768}, {256, 512}, {192, 512},
+                  {128, 512}, {128, 256}, {64, 256},  {64, 128}};
 
 enum { TILE_SIZES = sizeof tile_sizes / sizeof tile_sizes[0] };
 

@@ -5,23 +5,25 @@
 #include "kernels/cpu/rows.h"
 
 enum {
-    HIGH = 256, /* rows and columns of a tile of c */
-    WIDE = 768,
+    HIGH = 256, /* rows of a tile of c; twice as many, which is faster, when there are MANY */
+    MANY = 32768,
+    WIDE = 768,       /* columns of a tile of c */
     WGRAD_HIGH = 128, /* of a tile of dw: smaller, as one expert may hold most rows */
     WGRAD_WIDE = 256,
 };
 
-void beam_cpu_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                           const beam_route *route, beam_rows_of rows)
+static void multiply(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                     const beam_route *route, beam_rows_of rows)
 {
     const int64_t n = c.dim[1], m = a.dim[1];
+    const int64_t high = c.dim[0] < MANY ? HIGH : 2 * HIGH;
     if (n == 0)
         return;
     int64_t drawn = 0;
 #pragma omp parallel num_threads(be->threads)
     {
         beam_row_tile t = {
-            .route = route, .rows = rows, .height = HIGH, .parts = (n + WIDE - 1) / WIDE, .drawn = &drawn};
+            .route = route, .rows = rows, .height = high, .parts = (n + WIDE - 1) / WIDE, .drawn = &drawn};
         while (beam_row_tile_next(&t)) {
             const int64_t j = t.part * WIDE, width = n - j < WIDE ? n - j : WIDE;
             const real *weight = beam_real(b) + t.expert * n * m + (tb ? j * m : j);
@@ -29,6 +31,17 @@ void beam_cpu_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_
                            tb ? m : n, 0, beam_real(c) + t.begin * n + j, n);
         }
     }
+}
+
+/* OpenBLAS rounds a row by where it stands among the others, so kept and dropped rows never share a tile: a
+ * kept row has the same bits whether the dropped ones are computed or not. */
+void beam_cpu_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
+                           const beam_route *route, beam_rows_of rows)
+{
+    if (rows != BEAM_ROWS_DROPPED)
+        multiply(be, c, a, b, tb, route, BEAM_ROWS_KEPT);
+    if (rows != BEAM_ROWS_KEPT)
+        multiply(be, c, a, b, tb, route, BEAM_ROWS_DROPPED);
 }
 
 void beam_cpu_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

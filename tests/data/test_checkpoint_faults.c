@@ -16,7 +16,7 @@
 #include "data/file.h"
 #include "data/scratch.h"
 
-enum { COUNT = 10000, KILLS = 40 };
+enum { COUNT = 10000, KILLS = 30 };
 
 static void fill_array(float *x, int64_t step)
 {

@@ -33,7 +33,7 @@ static void make_arrays(array a[ARRAYS])
         int64_t dim[BEAM_MAX_DIM];
     } shape[ARRAYS] = {{0, {0}},       {1, {0}},          {1, {1}},          {1, {37}},    {2, {3, 5}},
                        {3, {2, 3, 4}}, {4, {2, 1, 3, 2}}, {2, {5, 0}},       {1, {9000}},  {0, {0}},
-                       {0, {0}},       {1, {5000001}},    {2, {3, 2100000}}, {2, {301, 7}}};
+                       {0, {0}},       {1, {600001}},     {2, {3, 1100000}}, {2, {301, 7}}};
     for (int i = 0; i < ARRAYS; i++) {
         snprintf(a[i].name, sizeof a[i].name, i % 3 ? "layer.%d/mlp.weight" : "x%d.bias", i);
         a[i].t = beam_view(NULL, dtype[i % 5], shape[i].ndim, shape[i].dim);

@@ -46,8 +46,13 @@ void tiny_batch_make(tiny_batch *b)
     memcpy(b->first, first, sizeof first);
     memcpy(b->id, id, sizeof id);
     memcpy(b->target, target, sizeof target);
-    b->batch = (beam_batch){.tokens = TINY_TOKENS, .id = b->id, .target = b->target, .position = b->position,
-                            .counted = b->counted, .first = b->first, .sequences = TINY_SEQUENCES};
+    b->batch = (beam_batch){.tokens = TINY_TOKENS,
+                            .id = b->id,
+                            .target = b->target,
+                            .position = b->position,
+                            .counted = b->counted,
+                            .first = b->first,
+                            .sequences = TINY_SEQUENCES};
     for (int s = 0; s < TINY_SEQUENCES; s++)
         for (int32_t t = first[s]; t < first[s + 1]; t++) {
             b->position[t] = t - first[s];
@@ -72,7 +77,8 @@ void tiny_fill(beam_model *m, double gates)
 beam_model *tiny_open(const beam_model_config *c, beam_scope scope, bool checkpointing, beam_backend *be)
 {
     beam_model *m;
-    const beam_model_options options = {.scope = scope, .max_tokens = TINY_TOKENS, .checkpointing = checkpointing};
+    const beam_model_options options = {
+        .scope = scope, .max_tokens = TINY_TOKENS, .checkpointing = checkpointing};
     if (beam_model_open(&m, c, &options, be) != BEAM_OK)
         fail_msg("%s", beam_last_error());
     tiny_fill(m, 0.5);

@@ -1,4 +1,5 @@
-/* A two-layer model, small enough to differentiate numerically, and a batch of three sequences with padding. */
+/* A two-layer model, small enough to differentiate numerically, and a batch of three sequences with padding.
+ */
 #ifndef BEAM_TESTS_MODEL_TINY_MODEL_H
 #define BEAM_TESTS_MODEL_TINY_MODEL_H
 

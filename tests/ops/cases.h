@@ -1,6 +1,7 @@
 /* The one table of op cases. Three kinds of program walk over it: gradients (finite differences), parity (two
  * backends, or one backend and the plain reference) and benchmarks. To add an op: write its op_kind (dense.c,
- * mixture.c, update.c), its reference (reference_*.c), and at least one row in cases.c. */
+ * attention.c, mixture.c, update.c), its reference (reference_*.c), and at least one row in cases.c.
+ * BEAM_TEST_VERBOSE=1 makes the programs print every error they measure. */
 #ifndef BEAM_TESTS_OPS_CASES_H
 #define BEAM_TESTS_OPS_CASES_H
 

@@ -1,0 +1,233 @@
+/* beam eval: what a model does on a token file. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/opened.h"
+#include "cli/printer.h"
+#include "cli/verbs.h"
+#include "train/eval.h"
+
+enum { ABSENT = -1, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048 };
+
+typedef struct {
+    beam_model_choice choice;
+    const char *data;
+    int64_t top_k, rows, batch_rows, sequence;
+    bool renormalize, json;
+} eval_options;
+
+static beam_status check_options(const eval_options *e)
+{
+    if (!e->data)
+        return BEAM_FAIL(BEAM_ECONFIG, "which text? Give --data FILE, a token file of beam preprocess");
+    if (e->renormalize && e->top_k == ABSENT)
+        return BEAM_FAIL(BEAM_ECONFIG, "--renormalize goes with --top-k N");
+    if (e->top_k != ABSENT && e->choice.masks && strcmp(e->choice.masks, "on") == 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--top-k prunes without masks; it cannot be combined with --masks on");
+    if (e->rows < 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--rows %" PRId64 ": expected a number of rows, or 0 for all", e->rows);
+    return BEAM_OK;
+}
+
+/* Fills in what was not given, now that the model's limits are known. */
+static beam_status complete_options(eval_options *e, const beam_opened *o)
+{
+    const beam_model_config *c = &o->config;
+    if (e->top_k != ABSENT && (e->top_k < 1 || e->top_k > c->top_k))
+        return BEAM_FAIL(BEAM_ECONFIG, "--top-k %" PRId64 ": %s has %" PRId64 " candidates per token", e->top_k,
+                         o->name, c->top_k);
+    if (e->sequence == ABSENT)
+        e->sequence = c->max_positions < LONGEST_DEFAULT ? c->max_positions : LONGEST_DEFAULT;
+    if (e->sequence < 1 || e->sequence > c->max_positions)
+        return BEAM_FAIL(BEAM_ECONFIG, "--sequence %" PRId64 ": %s has positions for 1 to %" PRId64 " tokens",
+                         e->sequence, o->name, c->max_positions);
+    if (e->batch_rows == ABSENT)
+        e->batch_rows = e->sequence < BATCH_TOKENS ? BATCH_TOKENS / e->sequence : 1;
+    if (e->batch_rows < 1)
+        return BEAM_FAIL(BEAM_ECONFIG, "--batch-rows %" PRId64 ": expected at least 1", e->batch_rows);
+    return BEAM_OK;
+}
+
+static beam_status open_data(const eval_options *e, const beam_opened *o, beam_loader **out)
+{
+    const beam_loader_options options = {
+        .path = e->data, .sequence = e->sequence, .rows = e->batch_rows, .packing = true};
+    BEAM_TRY(beam_loader_open(&options, out));
+    if (beam_loader_vocab(*out) > o->config.vocab_size)
+        return BEAM_FAIL(BEAM_EDATA,
+                         "%s: holds token ids up to %" PRId64 ", but the vocabulary of %s has %" PRId64
+                         ": the file was made with another tokenizer",
+                         e->data, beam_loader_vocab(*out) - 1, o->name, o->config.vocab_size);
+    return BEAM_OK;
+}
+
+static void prune(const eval_options *e, beam_opened *o)
+{
+    if (e->top_k == ABSENT)
+        return;
+    beam_expert_rule rule = beam_model_rule(o->model);
+    rule.masks = o->masks = false;
+    rule.keep = (int)e->top_k;
+    rule.renormalize = e->renormalize;
+    beam_model_set_rule(o->model, rule);
+}
+
+static bool is_byte(const beam_loader *l)
+{
+    return strcmp(beam_loader_tokenizer(l), "byte") == 0;
+}
+
+static void print_json(const eval_options *e, const beam_opened *o, const beam_loader *l,
+                       const beam_eval_result *r)
+{
+    beam_printer p = beam_print_open(stdout);
+    beam_print_text(&p, "model", o->name);
+    beam_print_text(&p, "data", e->data);
+    beam_print_bool(&p, "masks", o->masks);
+    beam_print_f64(&p, "loss", r->loss);
+    beam_print_f64(&p, "perplexity", exp(r->loss));
+    if (is_byte(l))
+        beam_print_f64(&p, "bits_per_byte", r->loss / log(2));
+    beam_print_f64(&p, "accuracy", r->accuracy);
+    beam_print_i64(&p, "targets", r->targets);
+    beam_print_i64(&p, "tokens", r->tokens);
+    beam_print_f64(&p, "avg_active", r->avg_active);
+    beam_print_i64(&p, "top_k", o->config.top_k);
+    if (e->top_k != ABSENT) {
+        beam_print_i64(&p, "pruned_to", e->top_k);
+        beam_print_bool(&p, "renormalize", e->renormalize);
+    }
+    beam_print_f64(&p, "zero_expert_tokens", r->zero_expert_tokens);
+    beam_print_f64(&p, "moe_flops_saved", r->moe_flops_saved);
+    beam_print_key(&p, "distinct_experts");
+    putchar('{');
+    for (int i = 0; i < BEAM_DISTINCT_SIZES && r->distinct[i] >= 0; i++) {
+        printf("%s\"%d\":", i ? "," : "", 1 << i);
+        beam_print_number(stdout, r->distinct[i], 9);
+    }
+    putchar('}');
+    beam_print_list(&p, "active", r->active, r->moe_layers);
+    beam_print_key(&p, "expert_load");
+    putchar('[');
+    for (int64_t i = 0; i < r->moe_layers; i++) {
+        if (i > 0)
+            putchar(',');
+        beam_print_numbers(stdout, r->load + i * r->experts, r->experts, 6);
+    }
+    putchar(']');
+    beam_print_i64(&p, "sequence", e->sequence);
+    beam_print_i64(&p, "batch_rows", e->batch_rows);
+    beam_print_f64(&p, "tokens_per_s", (double)r->tokens / r->seconds);
+    beam_print_f64(&p, "seconds", r->seconds);
+    beam_print_close(&p);
+}
+
+static void print_rule(const eval_options *e, const beam_opened *o)
+{
+    if (e->top_k != ABSENT)
+        printf("the %" PRId64 " best of %" PRId64 " experts%s\n", e->top_k, o->config.top_k,
+               e->renormalize ? ", weights renormalised" : "");
+    else if (o->masks)
+        printf("masks on, threshold %g\n", o->config.mask.threshold);
+    else
+        printf("%s, all %" PRId64 " candidates run\n", o->config.mask.present ? "masks off" : "no masks",
+               o->config.top_k);
+}
+
+static void print_table(const eval_options *e, const beam_opened *o, const beam_loader *l,
+                        const beam_eval_result *r)
+{
+    printf("model               %s\n", o->name);
+    printf("experts             ");
+    print_rule(e, o);
+    printf("data                %s, rows of %" PRId64 " tokens, tokenizer %s\n", e->data, e->sequence,
+           beam_loader_tokenizer(l));
+    printf("loss                %.4f nats per token\n", r->loss);
+    printf("perplexity          %.4f\n", exp(r->loss));
+    if (is_byte(l))
+        printf("bits per byte       %.4f\n", r->loss / log(2));
+    printf("token accuracy      %.2f %%\n", 100 * r->accuracy);
+    printf("targets             %" PRId64 " of %" PRId64 " tokens\n", r->targets, r->tokens);
+    printf("active experts      %.3f of %" PRId64 " per token and layer\n", r->avg_active, o->config.top_k);
+    printf("none active         %.2f %% of (token, layer)\n", 100 * r->zero_expert_tokens);
+    printf("MoE FLOPs saved     %.1f %%\n", 100 * r->moe_flops_saved);
+    printf("distinct experts    ");
+    for (int i = 0; i < BEAM_DISTINCT_SIZES && r->distinct[i] >= 0; i++)
+        printf("%s%.2f of %d token%s", i ? ", " : "", r->distinct[i], 1 << i, i ? "s" : "");
+    printf("\nspeed               %.0f tokens/s, %.1f s\n", (double)r->tokens / r->seconds, r->seconds);
+    printf("active by layer    ");
+    for (int64_t i = 0; i < r->moe_layers; i++)
+        printf(" %.2f", r->active[i]);
+    printf("\n");
+}
+
+static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
+{
+    beam_eval_result r;
+    BEAM_TRY(beam_opened_look(o, &e->choice));
+    BEAM_TRY(complete_options(e, o));
+    BEAM_TRY(open_data(e, o, l));
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = e->batch_rows * e->sequence};
+    BEAM_TRY(beam_opened_load(o, &options));
+    prune(e, o);
+    BEAM_TRY(beam_evaluate(o->model, *l, e->rows, e->batch_rows, &r));
+    if (r.targets > 0)
+        (e->json ? print_json : print_table)(e, o, *l, &r);
+    const beam_status status =
+        r.targets > 0 ? BEAM_OK
+                      : BEAM_FAIL(BEAM_EDATA, "%s: its first %" PRId64 " rows hold no target; give more --rows",
+                                  e->data, e->rows);
+    beam_eval_free(&r);
+    return status;
+}
+
+static const char about[] =
+    "Evaluates a model on a token file: loss, perplexity, token accuracy, and how many experts run. --model\n"
+    "reads a Hugging Face folder, whose masks decide if its config.json has an expert_mask block; --run reads\n"
+    "what `beam train` has trained so far (output_dir, or one checkpoint folder in it).\n\n"
+    "--top-k N is the baseline: masks off, and only the N best of a token's candidates run.\n\n"
+    "Documents are packed into rows of --sequence tokens without seeing one another. Distinct experts are\n"
+    "counted over groups of 1, 2, 4, ... tokens of different rows, up to the rows of a batch.";
+
+static const char examples[] = "  beam eval --model runs/masks-export --data valid.h5\n"
+                               "  beam eval --model runs/masks-export --data valid.h5 --masks off --json\n"
+                               "  beam eval --run runs/masks --data valid.h5 --rows 200\n"
+                               "  beam eval --model base --data valid.h5 --top-k 2 --renormalize";
+
+beam_status beam_verb_eval(int argc, char **argv)
+{
+    eval_options e = {.top_k = ABSENT, .batch_rows = ABSENT, .sequence = ABSENT};
+    const beam_option options[] = {
+        {"model", BEAM_TEXT, &e.choice.model, "DIR", "a Hugging Face folder"},
+        {"run", BEAM_TEXT, &e.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
+        {"data", BEAM_TEXT, &e.data, "FILE", "token file of beam preprocess"},
+        {"masks", BEAM_TEXT, &e.choice.masks, "on|off", "as the model is, unless given"},
+        {"top-k", BEAM_INT, &e.top_k, "N", "masks off; run the N best candidates"},
+        {"renormalize", BEAM_FLAG, &e.renormalize, NULL, "with --top-k: divide their weights by their sum"},
+        {"rows", BEAM_INT, &e.rows, "N", "only the first N rows"},
+        {"batch-rows", BEAM_INT, &e.batch_rows, "N", "rows at a time (default: about 8192 tokens)"},
+        {"sequence", BEAM_INT, &e.sequence, "N", "tokens per row (default: the model's positions, at most 2048)"},
+        {"threads", BEAM_INT, &e.choice.threads, "N", "default: all cores"},
+        {"json", BEAM_FLAG, &e.json, NULL, "print one JSON object"},
+    };
+    const beam_command command = {.synopsis = "eval --model DIR | --run DIR --data FILE",
+                                  .about = about,
+                                  .examples = examples,
+                                  .options = options,
+                                  .n = sizeof options / sizeof *options};
+    beam_args rest;
+    BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
+    if (rest.help)
+        return BEAM_OK;
+    beam_opened o = {0};
+    beam_loader *l = NULL;
+    beam_status status = check_options(&e);
+    if (!status)
+        status = evaluate(&e, &o, &l);
+    beam_loader_close(l);
+    beam_opened_close(&o);
+    return status;
+}

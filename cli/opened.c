@@ -1,0 +1,62 @@
+#include "cli/opened.h"
+
+#include <string.h>
+
+static beam_status check_choice(const beam_model_choice *c)
+{
+    if (!c->model == !c->run)
+        return BEAM_FAIL(BEAM_ECONFIG, "which model? Give --model DIR (a Hugging Face folder)%s",
+                         c->model ? " or --run DIR, not both" : " or --run DIR (of beam train)");
+    if (c->masks && strcmp(c->masks, "on") != 0 && strcmp(c->masks, "off") != 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--masks takes on or off, not \"%.80s\"", c->masks);
+    if (c->threads < 0 || c->threads > 4096)
+        return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
+                         (long long)c->threads);
+    return BEAM_OK;
+}
+
+beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice)
+{
+    *o = (beam_opened){.choice = choice, .name = choice->model};
+    BEAM_TRY(check_choice(choice));
+    if (choice->run) {
+        BEAM_TRY(beam_run_find(choice->run, &o->run));
+        const beam_gate_request gates = beam_gate_request_of(&o->run.config);
+        BEAM_TRY(beam_model_source_config(o->run.config.model_name_or_path, &gates, &o->config));
+        o->name = o->run.checkpoint;
+    } else {
+        BEAM_TRY(beam_model_source_config(choice->model, &(beam_gate_request){0}, &o->config));
+    }
+    if (choice->masks && strcmp(choice->masks, "on") == 0 && !o->config.mask.present)
+        return BEAM_FAIL(BEAM_ECONFIG, "--masks on: %s has no mask gates (no expert_mask block in config.json)",
+                         o->name);
+    o->masks = o->config.mask.present && !(choice->masks && strcmp(choice->masks, "off") == 0);
+    return BEAM_OK;
+}
+
+beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
+{
+    enum { RANDOM_SEED = 1 }; /* of random:<config.json>, so that its numbers can be repeated */
+    const beam_model_choice *c = o->choice;
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, c->threads, &o->backend));
+    if (c->run) {
+        char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now */
+        memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
+        BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
+    } else {
+        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, RANDOM_SEED, &o->backend,
+                                        &o->model));
+    }
+    beam_expert_rule rule = beam_model_rule(o->model);
+    rule.masks = o->masks;
+    beam_model_set_rule(o->model, rule);
+    return BEAM_OK;
+}
+
+void beam_opened_close(beam_opened *o)
+{
+    beam_model_close(o->model);
+    if (o->backend.ops)
+        beam_backend_close(&o->backend);
+    o->model = NULL;
+}

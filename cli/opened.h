@@ -1,0 +1,33 @@
+/* The model that a verb was asked to use: --model or --run, --masks, --threads. */
+#ifndef BEAM_CLI_OPENED_H
+#define BEAM_CLI_OPENED_H
+
+#include "model/model.h"
+#include "train/source.h"
+
+/* The options as given; NULL where absent. */
+typedef struct {
+    const char *model; /* a Hugging Face folder, or random:<config.json> */
+    const char *run;   /* output_dir of beam train, or one of its checkpoints; exactly one of the two */
+    const char *masks; /* "on", "off"; NULL: on if the model has mask gates */
+    int64_t threads;   /* 0: all cores */
+} beam_model_choice;
+
+typedef struct {
+    const beam_model_choice *choice;
+    const char *name;         /* of the folder that is read, for messages and output */
+    beam_model_config config; /* known before any tensor is read */
+    bool masks;               /* whether they decide */
+    beam_run_info run;        /* of --run */
+    beam_backend backend;
+    beam_model *model;
+} beam_opened;
+
+/* Checks the options and reads the model's shapes; `choice` must outlive *o. Close also after a failure. */
+beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice);
+
+/* Loads the model and applies --masks. --run only evaluates: its scope is BEAM_SCOPE_NONE. */
+beam_status beam_opened_load(beam_opened *o, const beam_model_options *options);
+void beam_opened_close(beam_opened *o);
+
+#endif

@@ -1,0 +1,104 @@
+/* Learning-rate schedules, clipping, the target controller, and the fixed tree of gradient sums. */
+#include <math.h>
+#include <string.h>
+
+#include "comm/reduce.h"
+#include "data/cmocka_all.h"
+#include "optim/clip.h"
+#include "optim/schedule.h"
+#include "optim/target.h"
+
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-12 * (1 + fabs(b));
+}
+
+static void schedules(void **state)
+{
+    (void)state;
+    beam_schedule s = {.kind = BEAM_DECAY_COSINE, .peak = 2, .min_ratio = 0.1, .warmup = 4, .total = 12};
+    assert_true(near(beam_learning_rate(&s, 1), 0.5));
+    assert_true(near(beam_learning_rate(&s, 4), 2));
+    assert_true(near(beam_learning_rate(&s, 8), 1.1)); /* halfway between 2 and 0.2 */
+    assert_true(near(beam_learning_rate(&s, 12), 0.2));
+    assert_true(near(beam_learning_rate(&s, 99), 0.2));
+    s.kind = BEAM_DECAY_LINEAR;
+    assert_true(near(beam_learning_rate(&s, 6), 2 - 1.8 / 4));
+    s.kind = BEAM_DECAY_CONSTANT;
+    assert_true(near(beam_learning_rate(&s, 12), 2));
+    s.warmup = 0;
+    assert_true(near(beam_learning_rate(&s, 1), 2));
+}
+
+static void clipping(void **state)
+{
+    (void)state;
+    assert_true(near(beam_clip_scale(4, 1), 0.25));
+    assert_true(near(beam_clip_scale(0.5, 1), 1));
+    assert_true(near(beam_clip_scale(1e9, 0), 1));
+}
+
+static void controller(void **state)
+{
+    (void)state;
+    const beam_target t = {.target = 2, .rate = 0.1, .k = 4, .warmup = 0};
+    beam_target_state s = {.penalty = 0, .average_active = -1};
+    beam_target_update(&t, &s, 1, 4);
+    assert_true(near(s.average_active, 4) && near(s.penalty, 0.1 * 2 / 4));
+    for (int i = 2; i < 200; i++)
+        beam_target_update(&t, &s, i, 1); /* below the target: the penalty goes away, and not below zero */
+    assert_true(s.penalty == 0);
+
+    const beam_target slow = {.target = 2, .rate = 0.1, .k = 4, .warmup = 10};
+    s = (beam_target_state){.penalty = 0.2, .average_active = 3};
+    beam_target_update(&slow, &s, 5, 3); /* halfway the goal is 3 itself */
+    assert_true(near(s.penalty, 0.2));
+}
+
+/* Leaves whose sum depends on the order of additions; the tree's order is written out. */
+static void tree(void **state)
+{
+    (void)state;
+    enum { MOST = 9, WIDTH = 3 };
+    beam_backend be;
+    assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
+    for (int64_t leaves = 1; leaves <= MOST; leaves++) {
+        float grads[WIDTH] __attribute__((aligned(64))) = {0}, leaf[MOST];
+        beam_tree t;
+        assert_int_equal(beam_tree_open(&t, beam_view(grads, BEAM_F32, BEAM_DIMS(WIDTH)), leaves, &be),
+                         BEAM_OK);
+        for (int pass = 0; pass < 2; pass++) { /* a tree serves step after step */
+            for (int64_t i = 0; i < leaves; i++) {
+                leaf[i] = (float)(1.0 + 1.0 / (double)(i + 3)) * (i % 2 ? 1e-3f : 1e4f);
+                for (int j = 0; j < WIDTH; j++)
+                    grads[j] += leaf[i];
+                beam_tree_push(&t, &be);
+            }
+            /* Pairs, then pairs of pairs, what is left over joining at the end. */
+            int64_t n = leaves;
+            while (n > 1) {
+                for (int64_t i = 0; i < n / 2; i++)
+                    leaf[i] = leaf[2 * i] + leaf[2 * i + 1];
+                if (n % 2)
+                    leaf[n / 2] = leaf[n - 1];
+                n = (n + 1) / 2;
+            }
+            assert_memory_equal(&grads[0], &leaf[0], sizeof(float));
+            assert_memory_equal(&grads[2], &leaf[0], sizeof(float));
+            memset(grads, 0, sizeof grads);
+        }
+        beam_tree_close(&t, &be);
+    }
+    beam_backend_close(&be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(schedules),
+        cmocka_unit_test(clipping),
+        cmocka_unit_test(controller),
+        cmocka_unit_test(tree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

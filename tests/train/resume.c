@@ -1,0 +1,107 @@
+/* A run that was stopped and resumed equals the uninterrupted one in every bit; so does one with other
+ * threads or with recomputation. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "train/tiny_run.h"
+
+static const char *const *const plain = NULL;
+static const char *const controller[] = {"mask.penalty=null", "mask.target_active=1.5", NULL};
+static const char *const everything[] = {"trainable=all", "router_aux_loss_coef=0.01", "weight_decay=0.1",
+                                         "gradient_accumulation_steps=3", NULL};
+
+/* Stops after each of the given steps in turn, then runs to the end. */
+static void check_resume(const char *name, const char *const overrides[], const int64_t *stops, int n)
+{
+    char whole[64], parts[64];
+    snprintf(whole, sizeof whole, "%s-whole", name);
+    snprintf(parts, sizeof parts, "%s-parts", name);
+    const beam_config a = tiny_run_config(whole, overrides), b = tiny_run_config(parts, overrides);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    for (int i = 0; i < n; i++)
+        tiny_run_expect(&b, stops[i], BEAM_STOPPED);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_same(&a, &b);
+}
+
+static void fixed_penalty(void **state)
+{
+    (void)state;
+    const int64_t stops[] = {1, 2, 1};
+    check_resume("fixed", plain, stops, 3);
+}
+
+static void target_controller(void **state)
+{
+    (void)state;
+    const int64_t stops[] = {3, 4};
+    check_resume("controller", controller, stops, 2);
+}
+
+static void all_weights_three_micro_batches(void **state)
+{
+    (void)state;
+    const int64_t stops[] = {5};
+    check_resume("everything", everything, stops, 1);
+}
+
+static void a_finished_run_stays_finished(void **state)
+{
+    (void)state;
+    const beam_config a = tiny_run_config("finished", plain), b = tiny_run_config("finished-once", plain);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_same(&a, &b);
+}
+
+static void threads_and_recomputation(void **state)
+{
+    (void)state;
+    static const char *const other[] = {"threads=2", "gradient_checkpointing=true", NULL};
+    const beam_config a = tiny_run_config("one-thread", plain), b = tiny_run_config("two-threads", other);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_same(&a, &b);
+}
+
+/* SIGUSR1 and SIGTERM to a running job: status "stopped", and the next run goes on from there. */
+static void signals_save(void **state)
+{
+    (void)state;
+    static const char *const longer[] = {"max_steps=400", NULL};
+    const int numbers[] = {SIGUSR1, SIGTERM};
+    const beam_config whole = tiny_run_config("signal-whole", longer), c = tiny_run_config("signal", longer);
+    tiny_run_expect(&whole, 0, BEAM_OK);
+    for (int i = 0; i < 2; i++) {
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(beam_exit_code(beam_train(&c, NULL, 0)));
+        usleep(300000);
+        kill(child, numbers[i]);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        /* 0: it was through before the signal came; then there is nothing left to show. */
+        assert_true(WEXITSTATUS(status) == 7 || WEXITSTATUS(status) == 0);
+    }
+    tiny_run_expect(&c, 0, BEAM_OK);
+    tiny_run_same(&whole, &c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fixed_penalty),
+        cmocka_unit_test(target_controller),
+        cmocka_unit_test(all_weights_three_micro_batches),
+        cmocka_unit_test(a_finished_run_stays_finished),
+        cmocka_unit_test(threads_and_recomputation),
+        cmocka_unit_test(signals_save),
+    };
+    return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
+}
