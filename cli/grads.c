@@ -107,7 +107,7 @@ static beam_status grads(const grads_options *g, beam_opened *o)
     if (!status)
         status = load(g, o, tokens);
     if (!status)
-        status = beam_gradients(o->model, &lines, &g->weights, &result);
+        status = beam_gradients(o->model, &lines, g->input, &g->weights, &result);
     beam_ids_free(&lines);
     if (!status)
         status = beam_gradients_write(o->model, &result, g->out, &tensors);

@@ -59,13 +59,13 @@ static beam_status read_file(beam_source *s, char to[BUFFER], size_t *n)
     return BEAM_OK;
 }
 
-/* Decompresses until there is something, or the file ends. */
+/* Decompresses until there is something, or the file ends. (zstd leaves a byte unread while it holds back the
+ * end of a frame, so no output is left behind at the end of the file.) */
 static beam_status decompress(beam_source *s)
 {
     ZSTD_outBuffer plain = {.dst = s->plain, .size = BUFFER};
     while (plain.pos == 0) {
-        if (s->stored.pos ==
-            s->stored.size) { /* zstd keeps a byte unread while it holds output of a frame's end */
+        if (s->stored.pos == s->stored.size) {
             s->stored.pos = 0;
             BEAM_TRY(read_file(s, s->input, &s->stored.size));
             if (s->stored.size == 0)

@@ -1,6 +1,11 @@
-/* The controller that holds the mean number of kept experts (Avg-K) at a target by moving the penalty beta:
- * dual ascent, beta <- max(0, beta + rate * (average - goal) / K), where `average` is a moving average of
- * Avg-K and `goal` falls linearly from K to the target over the warm-up. */
+/* The controller that holds the mean number of kept experts (Avg-K) at a target by moving the penalty beta.
+ *
+ *     error_t = (average_t - goal_t) / K
+ *     beta   <- max(0, beta + rate * (error_t + DAMPING * (error_t - error_(t-1))))
+ *
+ * `average` is a moving average of Avg-K, `goal` falls linearly from K to the target over the warm-up. The
+ * first term is dual ascent. Masks integrate the penalty over many steps, and two integrators in a row swing:
+ * the second term, which answers how fast the error changes, damps them. */
 #ifndef BEAM_OPTIM_TARGET_H
 #define BEAM_OPTIM_TARGET_H
 

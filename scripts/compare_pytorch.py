@@ -1,16 +1,16 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Compares beam with the same model written in eager PyTorch, straight from the mathematics.
 
 Needs Python 3.11 and PyTorch 1.13 or later (Debian: apt install python3-torch); no other package. The decoder
 is Hugging Face's Qwen3-MoE, the masks are those of docs/method.md, and every gradient comes from autograd.
 Nothing here shares code with beam, so agreement is evidence.
 
-  parity  runs `beam score` and `beam grads` and compares log-probabilities, mask decisions, losses and every
+  parity  runs `beam score` and `beam grads` and compares log-probabilities, kept experts, losses and every
           parameter's gradient. Exit code 1 if log-probabilities differ by more than 2e-5, a loss by more than
-          1e-6 or a gradient by more than 1e-5 (relative L2 norm). The reference computes in double precision
-          unless --dtype float32 is given, so that what is seen is beam's rounding alone. A mask logit nearer
-          to the cutoff than beam's rounding can fall to the other side there, which shows in every number:
-          the smallest distance is printed.
+          1e-6, a gradient by more than 1e-5 (relative L2 norm), or one token keeps other experts. The
+          reference computes in double precision, so that what shows is beam's rounding alone; --dtype
+          float32 shows PyTorch's too. A mask logit within rounding of the cutoff may fall to either side,
+          which then moves every number: the smallest distance is printed.
   bench   times forward, backward and AdamW of the shape that `beam bench train` has built in. Eager PyTorch
           computes every candidate, forward and backward: that is what a mask written in a few lines costs.
           With --beam it also runs `beam bench train` and prints the ratio.
@@ -18,8 +18,8 @@ Nothing here shares code with beam, so agreement is evidence.
 import argparse
 import json
 import math
-import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -48,22 +48,17 @@ def read_safetensors(path):
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        dtype, (first, end) = DTYPES[entry["dtype"]], entry["data_offsets"]
-        flat = torch.frombuffer(data, dtype=dtype, offset=first, count=math.prod(entry["shape"])) if end > first \
-            else torch.empty(0, dtype=dtype)
+        flat = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]], offset=entry["data_offsets"][0],
+                                count=math.prod(entry["shape"]))
         tensors[name] = flat.reshape(entry["shape"])
     return tensors
 
 
 def read_weights(folder, dtype):
+    """{name: tensor} of a model folder, which may be in shards."""
     index = folder / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    if index.exists():
-        names = set(json.loads(index.read_text())["weight_map"].values())
-    weights = {}
-    for name in sorted(names):
-        weights.update(read_safetensors(folder / name))
-    return {name: w.to(dtype).clone() for name, w in weights.items()}
+    shards = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else ["model.safetensors"]
+    return {n: w.to(dtype) for shard in shards for n, w in read_safetensors(folder / shard).items()}
 
 
 def make_config(keys):
@@ -88,13 +83,10 @@ def read_ids(path):
 
 def write_random_ids(path, vocab):
     """Four sequences, one with context that is no target and one of a single token."""
-    rng = random.Random(1)
-    with open(path, "w", encoding="utf-8") as file:
-        for n in (64, 1, 37, 50):
-            line = {"ids": [rng.randrange(vocab) for _ in range(n)]}
-            if n == 37:
-                line["loss"] = [int(i >= 12 and i % 5 != 0) for i in range(n)]
-            file.write(json.dumps(line) + "\n")
+    draw = random.Random(1)
+    lines = [{"ids": [draw.randrange(vocab) for _ in range(n)]} for n in (64, 1, 37, 50)]
+    lines[2]["loss"] = [int(i >= 12 and i % 5 != 0) for i in range(37)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 # ---- the model ----
@@ -117,10 +109,10 @@ def swiglu(x, gate, up, down):
 
 class Decoder:
     """Qwen3-MoE over {Hugging Face name: tensor}. Each call appends one SimpleNamespace per MoE layer to
-    `routes`: router logits z [T,E], candidates [T,K] best first and, with masks, u, q and hard [T,K]."""
+    `routes`: router logits z [T,E], candidates [T,K] best first, hard (kept) [T,K] and, with masks, u and q."""
 
-    def __init__(self, config, weights):
-        self.config, self.weights, self.routes = config, weights, []
+    def __init__(self, config, weights, soft=False):
+        self.config, self.weights, self.soft, self.routes = config, weights, soft, []
 
     def __call__(self, ids):
         """Logits [B,S,V] of ids [B,S]."""
@@ -170,7 +162,7 @@ class Decoder:
         g = F.softmax(z, dim=-1).gather(1, candidate)
         if c.norm_topk_prob:
             g = g / g.sum(-1, keepdim=True)
-        route = SimpleNamespace(z=z, candidate=candidate)
+        route = SimpleNamespace(z=z, candidate=candidate, hard=torch.ones_like(candidate, dtype=torch.bool))
         self.routes.append(route)
         weight = g * self.mask(prefix + "mask_gate.", x, g, route) if c.expert_mask else g
         y = torch.zeros_like(x)
@@ -182,7 +174,7 @@ class Decoder:
         return y
 
     def mask(self, prefix, x, g, route):
-        """The hard masks [T,K] of the candidates, with the soft ones' gradient (straight-through)."""
+        """The candidates' masks [T,K]: hard, with the soft ones' gradient (straight-through), or soft."""
         c, w = self.config, self.weights
         u = F.linear(x, w[prefix + "weight"]).gather(1, route.candidate)
         if c.expert_mask.get("bias"):
@@ -194,7 +186,7 @@ class Decoder:
         threshold = c.expert_mask["threshold"]
         route.cutoff = math.log(threshold / (1 - threshold))
         route.u, route.q, route.hard = u, torch.sigmoid(u), u >= route.cutoff
-        return route.q + (route.hard.to(u.dtype) - route.q).detach()
+        return route.q if self.soft else route.q + (route.hard.to(u.dtype) - route.q).detach()
 
 
 def load_balancing_loss(z, experts, top_k):
@@ -206,7 +198,7 @@ def load_balancing_loss(z, experts, top_k):
 
 
 def mask_loss(routes):
-    """The mean soft mask: over layers, tokens, candidates, all layers having the same tokens."""
+    """The mean soft mask over layers, tokens and candidates; each layer has the same number of tokens."""
     return torch.cat([r.q for r in routes]).mean()
 
 
@@ -251,60 +243,52 @@ def run(command):
 def run_beam(args, ids):
     """What `beam score` prints, and the tensors that `beam grads` writes."""
     base = ["--model", args.model, "--input", ids]
-    scores = [json.loads(line) for line in run([args.beam, "score", *base]).splitlines()]
+    scores = [json.loads(line) for line in run([args.beam, "score", *base, "--experts"]).splitlines()]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "grads.safetensors"
-        run([args.beam, "grads", *base, "--out", out, "--trainable", args.trainable,
-             "--penalty", args.penalty, "--balance", args.balance])
+        run([args.beam, "grads", *base, "--out", out, "--trainable", args.trainable, "--penalty", args.penalty,
+             "--balance", args.balance, *(["--soft"] if args.soft else [])])
         return scores, read_safetensors(out)
 
 
-def kept_count(kept):
-    return len(kept) if isinstance(kept, list) else kept
+def logprob_error(ours, reference):
+    """The largest difference over all sequences; NaN if there is one."""
+    ours = [torch.tensor(line["logprobs"], dtype=torch.float64) for line in ours]
+    if [len(x) for x in ours] != [len(line.logprob) for line in reference]:
+        sys.exit("beam score did not print one log-probability for every token but the first of each line")
+    return (torch.cat(ours) - torch.cat([line.logprob for line in reference])).abs().max().item()
 
 
-def compare_scores(ours, reference, top_k):
-    """(largest difference of log-probabilities, disagreements on kept experts, (token, layer) pairs)."""
-    worst, disagreements, pairs = 0.0, 0, 0
-    if len(ours) != len(reference):
-        sys.exit(f"beam score printed {len(ours)} lines for {len(reference)} sequences")
-    for mine, theirs in zip(ours, reference):
-        logprobs = torch.tensor(mine["logprobs"], dtype=torch.float64)
-        if logprobs.shape != theirs.logprob.shape:
-            sys.exit(f"beam score gave {len(logprobs)} log-probabilities, not {len(theirs.logprob)}")
-        # max() of Python would drop a NaN.
-        worst = torch.cat((logprobs.sub(theirs.logprob).abs(), torch.tensor([worst]).double())).max().item()
-        for layer, route in enumerate(theirs.routes):
-            for token, candidate in enumerate(route.candidate.tolist()):
-                hard = route.hard[token].tolist() if hasattr(route, "hard") else [True] * top_k
-                expected = [e for e, keep in zip(candidate, hard) if keep]
-                found = mine["active"][token][layer]
-                same = found == expected if isinstance(found, list) else found == len(expected)
-                disagreements, pairs = disagreements + (not same), pairs + 1
-    return worst, disagreements, pairs
+def expert_disagreements(ours, reference):
+    """(token, layer) pairs whose kept experts are not the same ones in the same order."""
+    count = 0
+    for mine, line in zip(ours, reference):
+        for layer, route in enumerate(line.routes):
+            for token, (candidate, hard) in enumerate(zip(route.candidate.tolist(), route.hard.tolist())):
+                kept = [e for e, keep in zip(candidate, hard) if keep]
+                count += mine["experts"][token][layer] != kept or mine["active"][token][layer] != len(kept)
+    return count
 
 
 def gradient_errors(ours, trained):
     """[(relative error in the L2 norm, name)], worst first. What is smaller than 1e-6 of the whole gradient
     is measured against that: a gradient that is zero by cancellation has no relative error."""
-    reference = {n: w.grad if w.grad is not None else torch.zeros_like(w) for n, w in trained.items()}
+    reference = {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in trained.items()}
     floor = 1e-6 * math.sqrt(sum(g.double().pow(2).sum().item() for g in reference.values()))
-    errors = []
+    errors = [(math.inf, name + " (not trained)") for name in set(ours) - set(reference) - {*LOSSES, "avg_active"}]
     for name, g in reference.items():
         if name not in ours or ours[name].shape != g.shape:
             errors.append((math.inf, name + " (absent or of another shape)"))
             continue
-        difference = (ours[name].double() - g.double()).norm().item()
-        error = difference / max(g.double().norm().item(), floor) if difference != 0 else 0.0
+        error = (ours[name].double() - g).norm().item() / max(g.double().norm().item(), floor, 1e-30)
         errors.append((math.inf if math.isnan(error) else error, name))
-    errors += [(math.inf, name + " (not trained)") for name in set(ours) - set(reference) - set(LOSSES)]
     return sorted(errors, reverse=True)
 
 
-def show(name, value, limit, note=""):
+def show(name, value, limit, note):
     """One line of the report; True if the value is within the limit (NaN is not)."""
     good = value <= limit
-    print(f"{name:<34} {value:10.3g}  limit {limit:7.1g}  {'ok' if good else 'TOO LARGE':<9} {note}".rstrip())
+    print(f"{name:<24} {value:10.3g}  limit {limit:5.0e}  {'ok ' if good else 'BAD'}  {note}".rstrip())
     return good
 
 
@@ -318,31 +302,27 @@ def parity(args):
             write_random_ids(ids, config.vocab_size)
         lines = read_ids(ids)
         scores, grads = run_beam(args, ids)
-    losses, reference = all_losses(Decoder(config, weights), lines, args.penalty,
-                                   args.balance if args.trainable == "all" else 0)
+    with torch.no_grad():
+        _, reference = all_losses(Decoder(config, weights), lines, 0, 0)
+    losses, _ = all_losses(Decoder(config, weights, args.soft), lines, args.penalty, args.balance)
     losses["loss"].backward()
 
-    print(f"{args.model}: {sum(len(i) for i, _ in lines)} tokens in {len(lines)} sequences, "
-          f"trainable: {args.trainable}, penalty {args.penalty:g}, balance {args.balance:g}; "
-          f"reference in {args.dtype}")
-    worst, disagreements, pairs = compare_scores(scores, reference, config.num_experts_per_tok)
-    good = [show("log-probabilities: largest error", worst, LIMITS["logprob"])]
-    for name in LOSSES:
-        if name not in grads:
-            sys.exit(f"beam grads wrote no {name}")
-        value, expected = grads[name].item(), losses[name].item()
-        good.append(show(f"{name}: error", abs(value - expected), LIMITS["loss"], f"{value:.7f}"))
-    errors = gradient_errors(grads, trained)
-    good.append(show(f"gradients of {len(trained)} tensors: worst", errors[0][0], LIMITS["gradient"], errors[0][1]))
-    for error, name in errors[1:1 + args.show]:
-        print(f"    {error:10.3g}  {name}")
-    note = f"of {pairs} (token, layer)"
+    routes = [r for line in reference for r in line.routes]
+    tokens, layers = sum(len(i) for i, _ in lines), len(config.moe_layers)
+    print(f"{args.model}: {tokens} tokens in {len(lines)} sequences, trainable {args.trainable}, penalty "
+          f"{args.penalty:g}, balance {args.balance:g}{', soft masks' if args.soft else ''}; reference: {args.dtype}")
+    note = f"of {tokens * layers} (token, layer); Avg-K {torch.cat([r.hard for r in routes]).double().sum(1).mean():.3f}"
     if config.expert_mask:
-        routes = [r for s in reference for r in s.routes]
-        kept = torch.cat([r.hard for r in routes]).double().sum(1)
-        margin = min((r.u - r.cutoff).abs().min().item() for r in routes)
-        note += f"; Avg-K {kept.mean():.3f}; mask logits stay {margin:.1e} from the cutoff"
-    good.append(show("kept experts: disagreements", disagreements, 0, note))
+        note += f"; cutoff is {min((r.u - r.cutoff).abs().min().item() for r in routes):.1e} from the next mask logit"
+    good = [show("log-probabilities", logprob_error(scores, reference), LIMITS["logprob"], "largest difference"),
+            show("kept experts", expert_disagreements(scores, reference), 0, note)]
+    for name in LOSSES:
+        value = grads[name].item()
+        good.append(show(name, abs(value - losses[name].item()), LIMITS["loss"], f"{value:.7f}"))
+    errors = gradient_errors(grads, trained)
+    good.append(show(f"{len(trained)} gradients", errors[0][0], LIMITS["gradient"], f"worst: {errors[0][1]}"))
+    for error, name in errors[1:1 + args.show]:
+        print(f"{error:35.3g}{'':20}{name}")
     return 0 if all(good) else 1
 
 
@@ -358,30 +338,24 @@ def bench_shape():
 
 
 def random_weights(c, active):
-    """Random numbers in the shape; gates that keep the `active` best candidates of every token."""
-    d, heads, kv_heads = c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-    f, w = c.moe_intermediate_size, {}
-
-    def add(name, *shape):
-        w[name + ".weight"] = torch.ones(shape) if name.endswith("norm") else torch.randn(shape) * 0.02
-
-    add("model.embed_tokens", c.vocab_size, d)
-    add("model.norm", d)
+    """Random numbers in the shape, and gates that keep the `active` best candidates of every token."""
+    d, q, kv = c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    f, k = c.moe_intermediate_size, c.num_experts_per_tok
+    shapes = {"model.embed_tokens": (c.vocab_size, d), "model.norm": (d,)}
     for layer in (f"model.layers.{i}." for i in range(c.num_hidden_layers)):
-        add(layer + "input_layernorm", d)
-        add(layer + "post_attention_layernorm", d)
-        for name, shape in {"q_proj": (heads, d), "k_proj": (kv_heads, d), "v_proj": (kv_heads, d),
-                            "o_proj": (d, heads), "q_norm": (c.head_dim,), "k_norm": (c.head_dim,)}.items():
-            add(layer + "self_attn." + name, *shape)
-        add(layer + "mlp.gate", c.num_experts, d)
+        shapes |= {layer + "input_layernorm": (d,), layer + "post_attention_layernorm": (d,)}
+        shapes |= {f"{layer}self_attn.{name}": shape for name, shape in {
+            "q_proj": (q, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, q),
+            "q_norm": (c.head_dim,), "k_norm": (c.head_dim,)}.items()}
+        shapes[layer + "mlp.gate"] = (c.num_experts, d)
         for expert in (f"{layer}mlp.experts.{e}." for e in range(c.num_experts)):
-            add(expert + "gate_proj", f, d)
-            add(expert + "up_proj", f, d)
-            add(expert + "down_proj", d, f)
-        gate = layer + "mlp.mask_gate."
-        w[gate + "weight"], w[gate + "bias"] = torch.zeros(c.num_experts, d), torch.zeros(c.num_experts)
-        w[gate + "router_scale"] = torch.zeros(1)
-        w[gate + "rank_bias"] = torch.tensor([4.0 if k < active else -4.0 for k in range(c.num_experts_per_tok)])
+            shapes |= {expert + "gate_proj": (f, d), expert + "up_proj": (f, d), expert + "down_proj": (d, f)}
+    w = {name + ".weight": torch.ones(shape) if len(shape) == 1 else 0.02 * torch.randn(shape)
+         for name, shape in shapes.items()}
+    for gate in (f"model.layers.{i}.mlp.mask_gate." for i in range(c.num_hidden_layers)):
+        w |= {gate + "weight": torch.zeros(c.num_experts, d), gate + "bias": torch.zeros(c.num_experts),
+              gate + "router_scale": torch.zeros(1),
+              gate + "rank_bias": torch.where(torch.arange(k) < active, 4.0, -4.0)}
     return w
 
 
@@ -415,9 +389,8 @@ def bench_row(args, config, trainable, active):
 
 def blas_library():
     """The file that PyTorch's matrix products run in: Debian's alternatives decide."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        names = {line.split()[-1] for line in maps if "/" in line}
-    return next((n for n in sorted(names) if "openblas" in n or "mkl_core" in n or "libblas" in n), "built in")
+    files = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    return next((f for f in sorted(files) if re.search(r"openblas|mkl_core|blas\.so", f)), "its own library")
 
 
 def bench(args):
@@ -443,9 +416,9 @@ def bench(args):
         for active in (k, k // 2, k // 8):
             parts = bench_row(args, c, trainable, active)
             speed = args.rows * args.sequence / sum(parts)
-            line = f"{trainable:<9}  {active:5.1f}  {speed:9.0f}  " + "  ".join(f"{1e3 * p:9.1f}" for p in parts)
+            print(f"{trainable:<9}  {active:5.1f}  {speed:9.0f}", *(f"{1e3 * p:10.1f}" for p in parts), end="")
             other = beam.get((trainable, active))
-            print(line + (f"  {other:13.0f}  {other / speed:12.2f}" if other else ""), flush=True)
+            print(f"  {other:13.0f}  {other / speed:12.2f}" if other else "", flush=True)
     return 0
 
 
@@ -453,15 +426,17 @@ def bench(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     modes = parser.add_subparsers(dest="mode", required=True)
     p = modes.add_parser("parity", help="compare a model's numbers with beam's")
-    p.add_argument("--model", type=Path, required=True, help="a Hugging Face folder (qwen3_moe), masked or not")
+    p.add_argument("--model", type=Path, required=True, help="a Hugging Face folder, with or without masks")
     p.add_argument("--beam", required=True, help="the beam program")
     p.add_argument("--ids", type=Path, help='JSONL of {"ids": [...], "loss": [...]}; default: random tokens')
     p.add_argument("--trainable", choices=("masks", "all"), default="all", help="whose gradients (all)")
     p.add_argument("--penalty", type=float, default=0, help="weight of the mask loss, beta (0)")
     p.add_argument("--balance", type=float, default=0, help="weight of the load-balancing loss (0)")
+    p.add_argument("--soft", action="store_true", help="gradients of the soft form (`beam grads --soft`)")
     p.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the reference")
     p.add_argument("--show", type=int, default=0, metavar="N", help="list the next N worst gradients too")
     b = modes.add_parser("bench", help="time training steps and compare with `beam bench train`")

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "model/hf_map.h"
 #include "model/load.h"
 #include "serve/card.h"
+#include "serve/verify.h"
 
 /* Everything a tensor's fill callback needs. */
 typedef struct {
@@ -63,13 +63,18 @@ static beam_status fill(void *context, int64_t item, void *bytes)
     return beam_weights_read_raw(x->base, beam_weights_find(x->base, t->name), bytes);
 }
 
-static int by_name(const void *a, const void *b)
+/* Wide elements first, so that every tensor is aligned to its elements; then in the order of parameters, so
+ * that each parameter is fetched from the device once for all its experts. */
+static int in_file_order(const void *a, const void *b)
 {
-    return strcmp(((const beam_weight_source *)a)->name, ((const beam_weight_source *)b)->name);
+    const beam_weight_source *x = a, *y = b;
+    const size_t wide = beam_dtype_size(x->dtype), other = beam_dtype_size(y->dtype);
+    if (wide != other)
+        return wide > other ? -1 : 1;
+    return x->item < y->item ? -1 : x->item > y->item;
 }
 
-/* One source per tensor of the folder, in the order of names, so that exporting again gives the same bytes.
- */
+/* One source per tensor of the folder. The order is fixed, so that exporting again gives the same bytes. */
 static beam_status list_sources(exporter *x)
 {
     x->sources = calloc((size_t)x->map.n, sizeof *x->sources);
@@ -93,7 +98,7 @@ static beam_status list_sources(exporter *x)
             s->dtype = w->dtype;
         }
     }
-    qsort(x->sources, (size_t)x->n, sizeof *x->sources, by_name);
+    qsort(x->sources, (size_t)x->n, sizeof *x->sources, in_file_order);
     return BEAM_OK;
 }
 
@@ -180,13 +185,39 @@ static beam_status refuse_occupied(const char *out)
                : BEAM_FAIL(BEAM_EIO, "%s: exists and is not empty; name another folder with --out", out);
 }
 
+/* `out` without slashes at its end, and the folder beside it that becomes it. */
+static beam_status name_folders(const char *given, char out[1024], char temporary[1200])
+{
+    size_t n = strlen(given);
+    while (n > 1 && given[n - 1] == '/')
+        n--;
+    if (n >= 1024)
+        return BEAM_FAIL(BEAM_EIO, "%.200s...: the path is too long", given);
+    memcpy(out, given, n);
+    out[n] = '\0';
+    snprintf(temporary, 1200, "%s.tmp-%ld", out, (long)getpid());
+    return BEAM_OK;
+}
+
+/* The rename lasts once the folder that holds `out` is on the disk. */
+static beam_status sync_parent(const char *out)
+{
+    char parent[1024];
+    snprintf(parent, sizeof parent, "%s", out);
+    char *slash = strrchr(parent, '/');
+    if (!slash)
+        return beam_sync_folder(".");
+    slash[slash == parent] = '\0'; /* "/" itself keeps its slash */
+    return beam_sync_folder(parent);
+}
+
 static beam_status write_and_rename(const exporter *x)
 {
-    char temporary[1200];
-    const char *out = x->options->out;
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", out, (long)getpid()) >= sizeof temporary)
-        return BEAM_FAIL(BEAM_EIO, "%s: the path is too long", out);
+    char out[1024], temporary[1200];
+    BEAM_TRY(name_folders(x->options->out, out, temporary));
     beam_status status = write_folder(x, temporary);
+    if (!status)
+        status = beam_export_verify(x->model, x->options, temporary);
     if (!status && rmdir(out) != 0 && errno != ENOENT)
         status = BEAM_FAIL(BEAM_EIO, "%s: cannot be replaced: %s", out, strerror(errno));
     if (!status && rename(temporary, out) != 0)
@@ -197,7 +228,7 @@ static beam_status write_and_rename(const exporter *x)
         beam_remove_folder(temporary);
         return BEAM_FAIL(status, "%s", message);
     }
-    return BEAM_OK;
+    return sync_parent(out);
 }
 
 beam_status beam_export(beam_model *m, const beam_export_options *options)

@@ -15,9 +15,9 @@ typedef struct {
     double avg_active; /* for the config and the card; NaN: not measured */
 } beam_export_options;
 
-/* Writes `out` beside its place and renames it when complete. Tensors that were not trained keep the base's
- * dtype and bytes; trained ones are rounded to options->dtype only. BEAM_EIO with nothing left behind on
- * failure. */
+/* Writes `out` beside its place, reads it back (serve/verify.h) and gives it its name. Tensors that were not
+ * trained keep the base's dtype and bytes; trained ones are rounded to options->dtype only. BEAM_EIO with
+ * nothing left behind on failure. */
 beam_status beam_export(beam_model *m, const beam_export_options *options);
 
 #endif

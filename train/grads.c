@@ -24,7 +24,7 @@ static void put_line(beam_batch *b, const beam_id_line *line)
     b->first[b->sequences] = (int32_t)b->tokens;
 }
 
-static beam_status make_batch(const beam_id_lines *lines, int64_t most, beam_batch *b)
+static beam_status make_batch(const beam_id_lines *lines, const char *path, int64_t most, beam_batch *b)
 {
     const size_t n = (size_t)most;
     b->id = malloc(n * sizeof *b->id);
@@ -39,7 +39,7 @@ static beam_status make_batch(const beam_id_lines *lines, int64_t most, beam_bat
         put_line(b, &lines->line[i]);
     }
     if (b->targets == 0)
-        return BEAM_FAIL(BEAM_EDATA, "no token is a target: every line has a single id, or a \"loss\" of zeros");
+        return BEAM_FAIL(BEAM_EDATA, "%s: no token is a target: every line has a single id, or a \"loss\" of zeros", path);
     return BEAM_OK;
 }
 
@@ -89,11 +89,11 @@ static beam_status pass(beam_model *m, const beam_batch *b, const beam_grads_wei
     return BEAM_OK;
 }
 
-beam_status beam_gradients(beam_model *m, const beam_id_lines *lines, const beam_grads_weights *weights,
-                           beam_grads_result *out)
+beam_status beam_gradients(beam_model *m, const beam_id_lines *lines, const char *path,
+                           const beam_grads_weights *weights, beam_grads_result *out)
 {
     beam_batch batch = {0};
-    beam_status status = make_batch(lines, beam_model_max_tokens(m), &batch);
+    beam_status status = make_batch(lines, path, beam_model_max_tokens(m), &batch);
     if (!status)
         status = pass(m, &batch, weights, out);
     free_batch(&batch);

@@ -18,9 +18,9 @@ typedef struct {
 
 /* One forward and backward pass over all lines, each a sequence of its own, with the model's present rule.
  * The gradients are left in the model's parameters. The model must train something, and its max_tokens must
- * hold all lines. BEAM_EDATA if no token is a target. */
-beam_status beam_gradients(beam_model *m, const beam_id_lines *lines, const beam_grads_weights *weights,
-                           beam_grads_result *out);
+ * hold all lines. BEAM_EDATA if no token is a target; `path` is for its message. */
+beam_status beam_gradients(beam_model *m, const beam_id_lines *lines, const char *path,
+                           const beam_grads_weights *weights, beam_grads_result *out);
 
 /* Writes the gradient of every trainable parameter as f32 under its Hugging Face name, and the members of
  * `r` that are losses or avg_active as f32 [1]. Mask gates are left out if they did not decide. *tensors:

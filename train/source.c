@@ -8,11 +8,10 @@
 #include "data/file.h"
 #include "model/load.h"
 
-static const char random_prefix[] = "random:";
-
-static bool is_random(const char *name)
+const char *beam_model_source_random(const char *name)
 {
-    return strncmp(name, random_prefix, strlen(random_prefix)) == 0;
+    static const char prefix[] = "random:";
+    return strncmp(name, prefix, strlen(prefix)) == 0 ? name + strlen(prefix) : NULL;
 }
 
 beam_gate_request beam_gate_request_of(const beam_config *c)
@@ -30,8 +29,9 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
 {
     char path[BEAM_PATH_MAX + 32];
-    if (is_random(name))
-        snprintf(path, sizeof path, "%s", name + strlen(random_prefix));
+    const char *config_json = beam_model_source_random(name);
+    if (config_json)
+        snprintf(path, sizeof path, "%s", config_json);
     else if (beam_folder_exists(name))
         BEAM_TRY(beam_join_path(path, sizeof path, name, "config.json"));
     else
@@ -55,7 +55,7 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
 static beam_status fill(beam_model *m, const char *name, const beam_gate_request *gates,
                         bool folder_has_gates, uint64_t seed)
 {
-    if (is_random(name))
+    if (beam_model_source_random(name))
         BEAM_TRY(beam_model_init_base(m, seed));
     else
         BEAM_TRY(beam_model_load(m, name, folder_has_gates));
@@ -73,7 +73,7 @@ beam_status beam_model_source_open(const char *name, const beam_gate_request *ga
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
     BEAM_TRY(beam_model_open(out, &config, options, be));
-    const beam_status status = fill(*out, name, gates, plain.mask.present && !is_random(name), seed);
+    const beam_status status = fill(*out, name, gates, plain.mask.present && !beam_model_source_random(name), seed);
     if (status) {
         beam_model_close(*out);
         *out = NULL;

@@ -19,6 +19,9 @@ typedef struct {
 /* What beam train asks for. */
 beam_gate_request beam_gate_request_of(const beam_config *c);
 
+/* The config.json of "random:<config.json>"; NULL if the name is a folder's. */
+const char *beam_model_source_random(const char *name);
+
 /* Reads config.json, opens the model on `be` and fills it. Gates that the folder has are loaded and win over
  * the request. `seed` is for random models. */
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,

@@ -1,0 +1,168 @@
+/* beam export: a trained model as a Hugging Face folder. */
+#include "serve/export.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/args.h"
+#include "cli/opened.h"
+#include "cli/verbs.h"
+#include "data/file.h"
+
+typedef struct {
+    beam_model_choice choice;
+    const char *out, *dtype;
+    double shard_gb;
+    bool adapter_only;
+} export_options;
+
+static beam_status check_options(const export_options *e)
+{
+    if (!e->choice.run)
+        return BEAM_FAIL(BEAM_ECONFIG, "which run? Give --run DIR, the output_dir of beam train");
+    if (!e->out || !*e->out)
+        return BEAM_FAIL(BEAM_ECONFIG, "where to? Give --out DIR, a folder that does not exist yet");
+    if (strcmp(e->dtype, "float32") != 0 && strcmp(e->dtype, "bfloat16") != 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--dtype takes float32 or bfloat16, not \"%.80s\"", e->dtype);
+    if (!(e->shard_gb >= 0.001 && e->shard_gb <= 1000))
+        return BEAM_FAIL(BEAM_ECONFIG, "--shard-gb %g: expected 0.001 to 1000", e->shard_gb);
+    return BEAM_OK;
+}
+
+/* Mean kept experts over the last steps up to `last` that the run's metrics name; NaN if there are none. */
+static double recent_active(const char *checkpoint, int64_t last)
+{
+    enum { STEPS = 50 };
+    static const char key[] = "\"avg_active\":";
+    char path[BEAM_PATH_MAX + 96];
+    double value[STEPS], sum = 0;
+    int64_t n = 0;
+    if (beam_join_path(path, sizeof path, checkpoint, "../metrics.jsonl") != BEAM_OK)
+        return NAN;
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return NAN;
+    char *line = NULL;
+    size_t capacity = 0;
+    while (getline(&line, &capacity, f) > 0) {
+        long long step;
+        const char *at = strstr(line, key);
+        if (at && sscanf(line, "{\"step\":%lld", &step) == 1 && step <= last)
+            value[n++ % STEPS] = strtod(at + strlen(key), NULL);
+    }
+    free(line);
+    fclose(f);
+    const int64_t used = n < STEPS ? n : STEPS;
+    for (int64_t i = 0; i < used; i++)
+        sum += value[i];
+    return used > 0 ? sum / (double)used : NAN;
+}
+
+static double average_active(const beam_opened *o)
+{
+    if (!o->config.mask.present)
+        return NAN;
+    if (o->run.state.average_active >= 0)
+        return o->run.state.average_active;
+    return recent_active(o->run.checkpoint, o->run.state.step);
+}
+
+/* Bytes in files directly inside the folder, and how many hold tensors. */
+static void measure(const char *folder, uint64_t *bytes, int *tensor_files)
+{
+    DIR *d = opendir(folder);
+    *bytes = 0;
+    *tensor_files = 0;
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        struct stat info;
+        const char *end = strrchr(e->d_name, '.');
+        if (fstatat(dirfd(d), e->d_name, &info, 0) == 0 && S_ISREG(info.st_mode))
+            *bytes += (uint64_t)info.st_size;
+        *tensor_files += end && strcmp(end, ".safetensors") == 0;
+    }
+    if (d)
+        closedir(d);
+}
+
+static void print_result(const export_options *e, const beam_opened *o, const beam_export_options *x)
+{
+    uint64_t bytes;
+    int files;
+    const beam_config *c = &o->run.config;
+    const char *data = c->eval_dataset[0] ? c->eval_dataset : c->dataset;
+    measure(e->out, &bytes, &files);
+    printf("%s: %s of %s at step %" PRId64 ", %.3f MB in %d safetensors file%s, read back and compared\n",
+           e->out, x->adapter_only ? "the masks" : "the model", o->run.checkpoint, o->run.state.step,
+           1e-6 * (double)bytes, files, files == 1 ? "" : "s");
+    if (isfinite(x->avg_active))
+        printf("active experts at the end of training: %.3f of %" PRId64 "\n", x->avg_active,
+               o->config.top_k);
+    if (x->adapter_only)
+        printf("it belongs to the base model %s\n", x->base);
+    else
+        printf("evaluate it with: beam eval --model %s --data %s\n", e->out, data);
+}
+
+static beam_status export(const export_options *e, beam_opened *o)
+{
+    BEAM_TRY(check_options(e));
+    BEAM_TRY(beam_opened_look(o, &e->choice));
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = 1};
+    BEAM_TRY(beam_opened_load(o, &options));
+    const beam_config *c = &o->run.config;
+    const char *config_json = beam_model_source_random(c->model_name_or_path);
+    const beam_export_options x = {
+        .base = config_json ? config_json : c->model_name_or_path,
+        .run = o->run.checkpoint,
+        .out = e->out,
+        .base_trained = config_json || c->trainable == BEAM_TRAIN_ALL,
+        .adapter_only = e->adapter_only,
+        .dtype = strcmp(e->dtype, "bfloat16") == 0 ? BEAM_BF16 : BEAM_F32,
+        .shard_bytes = (uint64_t)(e->shard_gb * 1e9),
+        .avg_active = average_active(o),
+    };
+    BEAM_TRY(beam_export(o->model, &x));
+    print_result(e, o, &x);
+    return BEAM_OK;
+}
+
+static const char about[] =
+    "Writes what `beam train` has trained as a Hugging Face folder: config.json with the expert_mask block,\n"
+    "safetensors, the base model's tokenizer files, and a model card. Tensors that were not trained keep the\n"
+    "base model's bytes; trained ones are stored as --dtype. The folder is read back and compared with the\n"
+    "model before it gets its name.\n\n"
+    "--adapter-only writes the mask gates alone (expert_mask.safetensors) for the base model as it is.";
+
+static const char examples[] = "  beam export --run runs/masks --out masked-model\n"
+                               "  beam export --run runs/masks --out masks-only --adapter-only\n"
+                               "  beam export --run runs/all/checkpoint-000500 --out model --dtype bfloat16";
+
+beam_status beam_verb_export(int argc, char **argv)
+{
+    export_options e = {.dtype = "float32", .shard_gb = 5};
+    const beam_option options[] = {
+        {"run", BEAM_TEXT, &e.choice.run, "DIR", "output_dir of beam train, or a checkpoint in it"},
+        {"out", BEAM_TEXT, &e.out, "DIR", "folder to make"},
+        {"adapter-only", BEAM_FLAG, &e.adapter_only, NULL, "the mask gates alone"},
+        {"dtype", BEAM_TEXT, &e.dtype, "TYPE", "float32 (default) or bfloat16, for trained tensors"},
+        {"shard-gb", BEAM_REAL, &e.shard_gb, "X", "largest safetensors file in GB (default: 5)"},
+    };
+    const beam_command command = {.synopsis = "export --run DIR --out DIR",
+                                  .about = about,
+                                  .examples = examples,
+                                  .options = options,
+                                  .n = sizeof options / sizeof *options};
+    beam_args rest;
+    BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
+    if (rest.help)
+        return BEAM_OK;
+    beam_opened o = {0};
+    const beam_status status = export(&e, &o);
+    beam_opened_close(&o);
+    return status;
+}
