@@ -89,7 +89,7 @@ static beam_status answer(examiner *x, const beam_question *q, beam_lines *lines
     beam_print_i64(&p, "choice_per_byte", choice_per_byte);
     if (q->label >= 0)
         beam_print_i64(&p, "label", q->label);
-    beam_print_close(&p);
+    beam_print_end(&p);
     x->tally.labelled += q->label >= 0;
     x->tally.right += choice == q->label;
     x->tally.right_per_byte += choice_per_byte == q->label;

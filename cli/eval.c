@@ -122,7 +122,7 @@ static void print_json(const eval_options *e, const beam_opened *o, const beam_l
     beam_print_i64(&p, "batch_rows", e->batch_rows);
     beam_print_f64(&p, "tokens_per_s", (double)r->tokens / r->seconds);
     beam_print_f64(&p, "seconds", r->seconds);
-    beam_print_close(&p);
+    beam_print_end(&p);
 }
 
 static void print_rule(const eval_options *e, const beam_opened *o)

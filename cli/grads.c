@@ -79,7 +79,7 @@ static void print_result(const grads_options *g, const beam_opened *o, const bea
     beam_print_i64(&p, "tokens", r->tokens);
     beam_print_i64(&p, "tensors", tensors);
     beam_print_text(&p, "out", g->out);
-    beam_print_close(&p);
+    beam_print_end(&p);
 }
 
 static beam_status load(const grads_options *g, beam_opened *o, int64_t tokens)

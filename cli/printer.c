@@ -15,7 +15,13 @@ beam_printer beam_print_open(FILE *to)
 
 void beam_print_close(beam_printer *p)
 {
-    fputs("}\n", p->to);
+    putc('}', p->to);
+}
+
+void beam_print_end(beam_printer *p)
+{
+    beam_print_close(p);
+    putc('\n', p->to);
 }
 
 void beam_print_key(beam_printer *p, const char *key)

@@ -1,4 +1,4 @@
-/* One JSON object, member by member, on one line. */
+/* JSON objects, member by member. */
 #ifndef BEAM_CLI_PRINTER_H
 #define BEAM_CLI_PRINTER_H
 
@@ -11,9 +11,10 @@ typedef struct {
     bool more; /* a member was printed: the next one needs a comma */
 } beam_printer;
 
-/* "{", and later "}" with the end of the line. */
+/* "{", and later "}", or "}" and the end of the line. */
 beam_printer beam_print_open(FILE *to);
 void beam_print_close(beam_printer *p);
+void beam_print_end(beam_printer *p);
 
 /* The key alone; the caller prints the value. */
 void beam_print_key(beam_printer *p, const char *key);

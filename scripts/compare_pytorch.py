@@ -36,28 +36,22 @@ LOSSES = ("loss", "task_loss", "mask_loss", "balance_loss")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
-# ---- files ----
-
-
 def read_safetensors(path):
     """{name: tensor} of one file: 8 bytes of header size, a JSON header, then the tensors' bytes."""
     with open(path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         data = bytearray(file.read())
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        flat = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]], offset=entry["data_offsets"][0],
-                                count=math.prod(entry["shape"]))
-        tensors[name] = flat.reshape(entry["shape"])
-    return tensors
+    header.pop("__metadata__", None)
+    return {name: torch.frombuffer(data, dtype=DTYPES[t["dtype"]], offset=t["data_offsets"][0],
+                                   count=math.prod(t["shape"])).reshape(t["shape"])
+            for name, t in header.items()}
 
 
 def read_weights(folder, dtype):
     """{name: tensor} of a model folder, which may be in shards."""
-    index = folder / "model.safetensors.index.json"
-    shards = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else ["model.safetensors"]
+    index, shards = folder / "model.safetensors.index.json", {"model.safetensors"}
+    if index.exists():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
     return {n: w.to(dtype) for shard in shards for n, w in read_safetensors(folder / shard).items()}
 
 
@@ -89,9 +83,6 @@ def write_random_ids(path, vocab):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-# ---- the model ----
-
-
 def rms_norm(x, weight, epsilon):
     return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon))
 
@@ -108,15 +99,16 @@ def swiglu(x, gate, up, down):
 
 
 class Decoder:
-    """Qwen3-MoE over {Hugging Face name: tensor}. Each call appends one SimpleNamespace per MoE layer to
-    `routes`: router logits z [T,E], candidates [T,K] best first, hard (kept) [T,K] and, with masks, u and q."""
+    """Qwen3-MoE over {Hugging Face name: tensor}. After a call `routes` holds what each MoE layer chose: router
+    logits z [T,E], candidate [T,K] best first, hard [T,K] (kept) and, with masks, u and q [T,K] and the cutoff.
+    """
 
     def __init__(self, config, weights, soft=False):
         self.config, self.weights, self.soft, self.routes = config, weights, soft, []
 
     def __call__(self, ids):
         """Logits [B,S,V] of ids [B,S]."""
-        c, w = self.config, self.weights
+        c, w, self.routes = self.config, self.weights, []
         x = w["model.embed_tokens.weight"][ids]
         half = torch.arange(0, c.head_dim, 2, dtype=x.dtype) / c.head_dim
         angle = torch.outer(torch.arange(ids.shape[1], dtype=x.dtype), c.rope_theta ** -half)
@@ -141,14 +133,14 @@ class Decoder:
         rows, length, _ = x.shape
 
         def heads(name):
-            return F.linear(x, w[f"{prefix}{name}_proj.weight"]).view(rows, length, -1, c.head_dim)
+            y = F.linear(x, w[f"{prefix}{name}_proj.weight"])
+            return y.view(rows, length, -1, c.head_dim).transpose(1, 2)
 
-        q = rms_norm(heads("q"), w[prefix + "q_norm.weight"], c.rms_norm_eps)
-        k = rms_norm(heads("k"), w[prefix + "k_norm.weight"], c.rms_norm_eps)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, heads("v")))
+        q = rotate(rms_norm(heads("q"), w[prefix + "q_norm.weight"], c.rms_norm_eps), angle)
+        k = rotate(rms_norm(heads("k"), w[prefix + "k_norm.weight"], c.rms_norm_eps), angle)
         groups = c.num_attention_heads // c.num_key_value_heads
-        k, v = (t.repeat_interleave(groups, dim=1) for t in (rotate(k, angle), v))
-        score = rotate(q, angle) @ k.transpose(2, 3) * c.head_dim ** -0.5
+        k, v = (t.repeat_interleave(groups, dim=1) for t in (k, heads("v")))
+        score = q @ k.transpose(2, 3) * c.head_dim ** -0.5
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
         out = F.softmax(score.masked_fill(future, -math.inf), dim=-1) @ v
         return F.linear(out.transpose(1, 2).flatten(2), w[prefix + "o_proj.weight"])
@@ -203,23 +195,19 @@ def mask_loss(routes):
 
 
 def all_losses(model, lines, penalty, balance):
-    """{name: scalar} of the sequences as one batch, and each sequence's log-probabilities and routes."""
-    c, nll, targets, scores = model.config, 0, 0, []
+    """The losses of the sequences as one batch, by name; each sequence's log-probabilities and routes."""
+    c, scores, nll = model.config, [], []
     for ids, loss in lines:
-        model.routes = []
-        ids = torch.tensor([ids])
+        ids, wanted = torch.tensor([ids]), torch.tensor(loss[1:], dtype=torch.bool)
         logprob = F.log_softmax(model(ids)[0, :-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
-        wanted = torch.tensor(loss[1:], dtype=torch.bool)
-        nll, targets = nll - logprob[wanted].sum(), targets + int(wanted.sum())
-        scores.append(SimpleNamespace(logprob=logprob.detach(), routes=model.routes))
-    routes = [r for s in scores for r in s.routes]
-    zero = torch.zeros((), dtype=nll.dtype)
-    result = {"task_loss": nll / targets,
-              "mask_loss": mask_loss(routes) if c.expert_mask else zero,
-              "balance_loss": load_balancing_loss(torch.cat([r.z for r in routes]), c.num_experts,
-                                                  c.num_experts_per_tok) if balance > 0 else zero}
-    result["loss"] = result["task_loss"] + penalty * result["mask_loss"] + balance * result["balance_loss"]
-    return result, scores
+        scores.append(SimpleNamespace(logprob=logprob, routes=model.routes))
+        nll.append(-logprob[wanted])
+    routes = [route for line in scores for route in line.routes]
+    task, zero = torch.cat(nll).mean(), torch.zeros(())
+    mask = mask_loss(routes) if c.expert_mask else zero
+    spread = load_balancing_loss(torch.cat([r.z for r in routes]), c.num_experts, c.num_experts_per_tok)
+    return {"loss": task + penalty * mask + balance * spread, "task_loss": task, "mask_loss": mask,
+            "balance_loss": spread}, scores
 
 
 def choose_trained(weights, trainable):
@@ -228,9 +216,6 @@ def choose_trained(weights, trainable):
     for w in trained.values():
         w.requires_grad_(True)
     return trained
-
-
-# ---- parity ----
 
 
 def run(command):
@@ -246,8 +231,8 @@ def run_beam(args, ids):
     scores = [json.loads(line) for line in run([args.beam, "score", *base, "--experts"]).splitlines()]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "grads.safetensors"
-        run([args.beam, "grads", *base, "--out", out, "--trainable", args.trainable, "--penalty", args.penalty,
-             "--balance", args.balance, *(["--soft"] if args.soft else [])])
+        run([args.beam, "grads", *base, "--out", out, "--trainable", args.trainable, "--penalty",
+             args.penalty, "--balance", args.balance, *(["--soft"] if args.soft else [])])
         return scores, read_safetensors(out)
 
 
@@ -275,7 +260,8 @@ def gradient_errors(ours, trained):
     is measured against that: a gradient that is zero by cancellation has no relative error."""
     reference = {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in trained.items()}
     floor = 1e-6 * math.sqrt(sum(g.double().pow(2).sum().item() for g in reference.values()))
-    errors = [(math.inf, name + " (not trained)") for name in set(ours) - set(reference) - {*LOSSES, "avg_active"}]
+    strange = set(ours) - set(reference) - {*LOSSES, "avg_active"}
+    errors = [(math.inf, name + " (does not train)") for name in strange]
     for name, g in reference.items():
         if name not in ours or ours[name].shape != g.shape:
             errors.append((math.inf, name + " (absent or of another shape)"))
@@ -287,9 +273,8 @@ def gradient_errors(ours, trained):
 
 def show(name, value, limit, note):
     """One line of the report; True if the value is within the limit (NaN is not)."""
-    good = value <= limit
-    print(f"{name:<24} {value:10.3g}  limit {limit:5.0e}  {'ok ' if good else 'BAD'}  {note}".rstrip())
-    return good
+    print(f"{name:<18} {value:9.2g}  limit {limit:5.0e}  {'ok ' if value <= limit else 'BAD'}  {note}")
+    return value <= limit
 
 
 def parity(args):
@@ -308,25 +293,21 @@ def parity(args):
     losses["loss"].backward()
 
     routes = [r for line in reference for r in line.routes]
-    tokens, layers = sum(len(i) for i, _ in lines), len(config.moe_layers)
-    print(f"{args.model}: {tokens} tokens in {len(lines)} sequences, trainable {args.trainable}, penalty "
-          f"{args.penalty:g}, balance {args.balance:g}{', soft masks' if args.soft else ''}; reference: {args.dtype}")
-    note = f"of {tokens * layers} (token, layer); Avg-K {torch.cat([r.hard for r in routes]).double().sum(1).mean():.3f}"
+    kept = torch.cat([r.hard for r in routes]).double().sum(1)
+    note = f"of {len(kept)} (token, layer); Avg-K {kept.mean():.3f}"
     if config.expert_mask:
-        note += f"; cutoff is {min((r.u - r.cutoff).abs().min().item() for r in routes):.1e} from the next mask logit"
-    good = [show("log-probabilities", logprob_error(scores, reference), LIMITS["logprob"], "largest difference"),
+        note += f"; mask logits are {min((r.u - r.cutoff).abs().min() for r in routes):.1e} from the cutoff"
+    print(f"{args.model}: {sum(len(i) for i, _ in lines)} tokens in {len(lines)} sequences; trainable "
+          f"{args.trainable}, penalty {args.penalty:g}, balance {args.balance:g}"
+          f"{', soft masks' if args.soft else ''}; reference in {args.dtype}")
+    good = [show("log-probabilities", logprob_error(scores, reference), LIMITS["logprob"], "largest error"),
             show("kept experts", expert_disagreements(scores, reference), 0, note)]
     for name in LOSSES:
         value = grads[name].item()
         good.append(show(name, abs(value - losses[name].item()), LIMITS["loss"], f"{value:.7f}"))
     errors = gradient_errors(grads, trained)
     good.append(show(f"{len(trained)} gradients", errors[0][0], LIMITS["gradient"], f"worst: {errors[0][1]}"))
-    for error, name in errors[1:1 + args.show]:
-        print(f"{error:35.3g}{'':20}{name}")
     return 0 if all(good) else 1
-
-
-# ---- bench ----
 
 
 def bench_shape():
@@ -339,14 +320,14 @@ def bench_shape():
 
 def random_weights(c, active):
     """Random numbers in the shape, and gates that keep the `active` best candidates of every token."""
-    d, q, kv = c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-    f, k = c.moe_intermediate_size, c.num_experts_per_tok
+    d, h, f, k = c.hidden_size, c.head_dim, c.moe_intermediate_size, c.num_experts_per_tok
+    q, kv = c.num_attention_heads * h, c.num_key_value_heads * h
     shapes = {"model.embed_tokens": (c.vocab_size, d), "model.norm": (d,)}
     for layer in (f"model.layers.{i}." for i in range(c.num_hidden_layers)):
         shapes |= {layer + "input_layernorm": (d,), layer + "post_attention_layernorm": (d,)}
-        shapes |= {f"{layer}self_attn.{name}": shape for name, shape in {
-            "q_proj": (q, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, q),
-            "q_norm": (c.head_dim,), "k_norm": (c.head_dim,)}.items()}
+        attention = {"q_proj": (q, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, q), "q_norm": (h,),
+                     "k_norm": (h,)}
+        shapes |= {f"{layer}self_attn.{name}": shape for name, shape in attention.items()}
         shapes[layer + "mlp.gate"] = (c.num_experts, d)
         for expert in (f"{layer}mlp.experts.{e}." for e in range(c.num_experts)):
             shapes |= {expert + "gate_proj": (f, d), expert + "up_proj": (f, d), expert + "down_proj": (d, f)}
@@ -359,32 +340,26 @@ def random_weights(c, active):
     return w
 
 
-def time_step(model, optimizer, ids, target):
-    """Seconds of forward, backward and update."""
-    model.routes = []
-    start = time.perf_counter()
-    optimizer.zero_grad(set_to_none=True)
-    loss = F.cross_entropy(model(ids).flatten(0, 1), target.flatten()) + 0.1 * mask_loss(model.routes)
-    forward = time.perf_counter()
-    loss.backward()
-    backward = time.perf_counter()
-    optimizer.step()
-    return forward - start, backward - forward, time.perf_counter() - backward
-
-
 def bench_row(args, config, trainable, active):
-    """Medians of the three parts, in seconds."""
+    """Median seconds of forward, backward and update."""
     torch.manual_seed(1)
     weights = random_weights(config, active)
     # A rate of zero does the update's work and leaves the masks where they are.
     optimizer = torch.optim.AdamW(choose_trained(weights, trainable).values(), lr=0, weight_decay=0)
     model = Decoder(config, weights)
     ids, target = torch.randint(config.vocab_size, (2, args.rows, args.sequence))
-    steps = [time_step(model, optimizer, ids, target) for _ in range(args.steps + 1)][1:]
-    kept = torch.cat([r.hard for r in model.routes]).double().sum(1).mean().item()
-    if kept != active:
-        sys.exit(f"the gates keep {kept} candidates, not {active}")
-    return [statistics.median(part) for part in zip(*steps)]
+    steps = []
+    for _ in range(args.steps + 1):
+        times = [time.perf_counter()]
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(ids).flatten(0, 1), target.flatten()) + 0.1 * mask_loss(model.routes)
+        times.append(time.perf_counter())
+        loss.backward()
+        times.append(time.perf_counter())
+        optimizer.step()
+        times.append(time.perf_counter())
+        steps.append([end - start for start, end in zip(times, times[1:])])
+    return [statistics.median(part) for part in zip(*steps[1:])]
 
 
 def blas_library():
@@ -400,10 +375,8 @@ def bench(args):
     threads = torch.get_num_threads()
     beam = {}
     if args.beam:
-        command = [args.beam, "bench", "train", "--json"]
-        for name in ("rows", "sequence", "steps"):
-            command += [f"--{name}", getattr(args, name)]
-        rows = json.loads(run(command + ["--threads", threads]))["rows"]
+        rows = json.loads(run([args.beam, "bench", "train", "--json", "--rows", args.rows, "--sequence",
+                               args.sequence, "--steps", args.steps, "--threads", threads]))["rows"]
         beam = {(r["trainable"], r["active"]): r["tokens_per_s"] for r in rows}
     print(f"PyTorch {torch.__version__}, {threads} threads, matrix products in {blas_library()}")
     print(f"model: {c.num_hidden_layers} layers, D {c.hidden_size}, {c.num_experts} experts of width "
@@ -416,38 +389,35 @@ def bench(args):
         for active in (k, k // 2, k // 8):
             parts = bench_row(args, c, trainable, active)
             speed = args.rows * args.sequence / sum(parts)
-            print(f"{trainable:<9}  {active:5.1f}  {speed:9.0f}", *(f"{1e3 * p:10.1f}" for p in parts), end="")
+            print(f"{trainable:<9}  {active:5.1f}  {speed:9.0f}", *(f"{1e3 * p:10.1f}" for p in parts),
+                  end="")
             other = beam.get((trainable, active))
             print(f"  {other:13.0f}  {other / speed:12.2f}" if other else "", flush=True)
     return 0
 
 
-# ---- command line ----
-
-
-def main():
+def parse_arguments():
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     modes = parser.add_subparsers(dest="mode", required=True)
-    p = modes.add_parser("parity", help="compare a model's numbers with beam's")
-    p.add_argument("--model", type=Path, required=True, help="a Hugging Face folder, with or without masks")
-    p.add_argument("--beam", required=True, help="the beam program")
-    p.add_argument("--ids", type=Path, help='JSONL of {"ids": [...], "loss": [...]}; default: random tokens')
-    p.add_argument("--trainable", choices=("masks", "all"), default="all", help="whose gradients (all)")
-    p.add_argument("--penalty", type=float, default=0, help="weight of the mask loss, beta (0)")
-    p.add_argument("--balance", type=float, default=0, help="weight of the load-balancing loss (0)")
-    p.add_argument("--soft", action="store_true", help="gradients of the soft form (`beam grads --soft`)")
-    p.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the reference")
-    p.add_argument("--show", type=int, default=0, metavar="N", help="list the next N worst gradients too")
-    b = modes.add_parser("bench", help="time training steps and compare with `beam bench train`")
-    b.add_argument("--rows", type=int, default=8, help="rows of a micro-batch (8)")
-    b.add_argument("--sequence", type=int, default=512, help="tokens of a row (512)")
-    b.add_argument("--steps", type=int, default=5, help="timed steps, of which the median counts (5)")
-    b.add_argument("--threads", type=int, default=0, help="processor threads (all cores)")
-    b.add_argument("--beam", help="the beam program, for the ratio")
-    args = parser.parse_args()
-    return parity(args) if args.mode == "parity" else bench(args)
+    mode = modes.add_parser("parity", help="compare a model's numbers with beam's")
+    mode.add_argument("--model", type=Path, required=True, help="Hugging Face folder, with masks or without")
+    mode.add_argument("--beam", required=True, help="the beam program")
+    mode.add_argument("--ids", type=Path, help='JSONL of {"ids": [...], "loss": [...]}; default: random tokens')
+    mode.add_argument("--trainable", choices=("masks", "all"), default="all", help="whose gradients (all)")
+    mode.add_argument("--penalty", type=float, default=0, help="weight of the mask loss, beta (0)")
+    mode.add_argument("--balance", type=float, default=0, help="weight of the load-balancing loss (0)")
+    mode.add_argument("--soft", action="store_true", help="gradients of the soft form (beam grads --soft)")
+    mode.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the reference")
+    mode = modes.add_parser("bench", help="time training steps and compare with `beam bench train`")
+    mode.add_argument("--rows", type=int, default=8, help="rows of a micro-batch (8)")
+    mode.add_argument("--sequence", type=int, default=512, help="tokens of a row (512)")
+    mode.add_argument("--steps", type=int, default=5, help="timed steps, of which the median counts (5)")
+    mode.add_argument("--threads", type=int, default=0, help="processor threads (all cores)")
+    mode.add_argument("--beam", help="the beam program, for the ratio")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ARGS = parse_arguments()
+    sys.exit({"parity": parity, "bench": bench}[ARGS.mode](ARGS))

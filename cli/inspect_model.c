@@ -1,0 +1,230 @@
+/* beam inspect, of model folders and their parts. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/inspect.h"
+#include "cli/printer.h"
+#include "data/file.h"
+#include "data/hf_config.h"
+#include "data/safetensors.h"
+
+enum { DTYPES = BEAM_U8 + 1 };
+
+typedef struct {
+    int64_t tensors, numbers, gates; /* gates: tensors of mask gates */
+    uint64_t bytes;
+    int files;
+    int64_t of_dtype[DTYPES];
+} summary;
+
+static summary summarise(const beam_weights *w)
+{
+    summary s = {.tensors = beam_weights_count(w)};
+    for (int64_t i = 0; i < s.tensors; i++) {
+        const beam_weight *t = beam_weights_at(w, i);
+        s.bytes += t->bytes;
+        s.numbers += (int64_t)(t->bytes / beam_dtype_size(t->dtype));
+        s.gates += strstr(t->name, ".mask_gate.") != NULL;
+        s.of_dtype[t->dtype]++;
+        s.files = t->file + 1 > s.files ? t->file + 1 : s.files;
+    }
+    return s;
+}
+
+/* The first number that is not finite is a reason to refuse the file. */
+static beam_status check_finite(const beam_weights *w)
+{
+    uint64_t most = 1;
+    for (int64_t i = 0; i < beam_weights_count(w); i++) {
+        const beam_weight *t = beam_weights_at(w, i);
+        const uint64_t n = t->bytes / beam_dtype_size(t->dtype);
+        most = n > most ? n : most;
+    }
+    float *x = malloc(most * sizeof *x);
+    if (!x)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a tensor of %" PRIu64 " numbers", most);
+    beam_status status = BEAM_OK;
+    for (int64_t i = 0; !status && i < beam_weights_count(w); i++) {
+        const beam_weight *t = beam_weights_at(w, i);
+        if (t->dtype == BEAM_I32 || t->dtype == BEAM_I64 || t->dtype == BEAM_U8)
+            continue;
+        status = beam_weights_read_f32(w, t, x);
+        for (uint64_t j = 0; !status && j < t->bytes / beam_dtype_size(t->dtype); j++)
+            if (!isfinite(x[j]))
+                status = BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s: element %" PRIu64 " is %g",
+                                   beam_weights_file(w, t), t->name, j, (double)x[j]);
+    }
+    free(x);
+    return status;
+}
+
+static void print_config(const beam_model_config *c)
+{
+    printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64 "\n",
+           c->layers, beam_moe_layers(c), c->hidden_size);
+    printf("attention     %" PRId64 " heads of %" PRId64 ", %" PRId64 " key/value heads\n", c->heads,
+           c->head_dim, c->kv_heads);
+    printf("experts       %" PRId64 " of width %" PRId64 ", %" PRId64 " candidates per token%s\n", c->experts,
+           c->moe_intermediate_size, c->top_k, c->norm_topk_prob ? ", weights normalised" : "");
+    printf("vocabulary    %" PRId64 "%s, %" PRId64 " positions\n", c->vocab_size,
+           c->tie_word_embeddings ? " (tied embeddings)" : "", c->max_positions);
+    if (c->mask.present)
+        printf("expert masks  threshold %g%s%s\n", c->mask.threshold, c->mask.bias ? ", bias" : "",
+               c->mask.router_features ? ", router features" : "");
+    else
+        printf("expert masks  none\n");
+}
+
+static void print_summary(const summary *s, bool verified)
+{
+    printf("numbers       %" PRId64 " in %" PRId64 " tensors", s->numbers, s->tensors);
+    if (s->gates)
+        printf(" (%" PRId64 " of mask gates)", s->gates);
+    printf(", %.3f MB in %d file%s\n", 1e-6 * (double)s->bytes, s->files, s->files == 1 ? "" : "s");
+    printf("dtypes       ");
+    for (int i = 0; i < DTYPES; i++)
+        if (s->of_dtype[i])
+            printf(" %s: %" PRId64, beam_dtype_name((beam_dtype)i), s->of_dtype[i]);
+    printf("\n%s", verified ? "verified      every number is finite\n" : "");
+}
+
+static void print_tensors(const beam_weights *w)
+{
+    for (int64_t i = 0; i < beam_weights_count(w); i++) {
+        const beam_weight *t = beam_weights_at(w, i);
+        printf("  %-4s [", beam_dtype_name(t->dtype));
+        for (int d = 0; d < t->ndim; d++)
+            printf("%s%" PRId64, d ? "," : "", t->dim[d]);
+        printf("] %s\n", t->name);
+    }
+}
+
+static void put_config(beam_printer *p, const beam_model_config *c)
+{
+    beam_print_text(p, "model_type", c->model_type);
+    beam_print_i64(p, "layers", c->layers);
+    beam_print_i64(p, "moe_layers", beam_moe_layers(c));
+    beam_print_i64(p, "hidden_size", c->hidden_size);
+    beam_print_i64(p, "heads", c->heads);
+    beam_print_i64(p, "kv_heads", c->kv_heads);
+    beam_print_i64(p, "head_dim", c->head_dim);
+    beam_print_i64(p, "experts", c->experts);
+    beam_print_i64(p, "top_k", c->top_k);
+    beam_print_i64(p, "moe_intermediate_size", c->moe_intermediate_size);
+    beam_print_i64(p, "vocab_size", c->vocab_size);
+    beam_print_i64(p, "max_positions", c->max_positions);
+    beam_print_bool(p, "masks", c->mask.present);
+    if (c->mask.present) {
+        beam_print_f64(p, "threshold", c->mask.threshold);
+        beam_print_bool(p, "mask_bias", c->mask.bias);
+        beam_print_bool(p, "router_features", c->mask.router_features);
+    }
+}
+
+static void put_tensors(beam_printer *p, const beam_weights *w)
+{
+    beam_print_key(p, "list");
+    putchar('[');
+    for (int64_t i = 0; i < beam_weights_count(w); i++) {
+        const beam_weight *t = beam_weights_at(w, i);
+        double dim[BEAM_MAX_DIM];
+        for (int d = 0; d < t->ndim; d++)
+            dim[d] = (double)t->dim[d];
+        if (i > 0)
+            putchar(',');
+        beam_printer entry = beam_print_open(stdout);
+        beam_print_text(&entry, "name", t->name);
+        beam_print_text(&entry, "dtype", beam_dtype_name(t->dtype));
+        beam_print_list(&entry, "shape", dim, t->ndim);
+        beam_print_close(&entry);
+    }
+    putchar(']');
+}
+
+static void put_weights(beam_printer *p, const beam_weights *w, const beam_inspect_options *o)
+{
+    const summary s = summarise(w);
+    beam_print_i64(p, "numbers", s.numbers);
+    beam_print_i64(p, "tensors", s.tensors);
+    beam_print_i64(p, "mask_gate_tensors", s.gates);
+    beam_print_i64(p, "bytes", (int64_t)s.bytes);
+    beam_print_i64(p, "files", s.files);
+    beam_print_key(p, "dtypes");
+    beam_printer dtypes = beam_print_open(stdout);
+    for (int i = 0; i < DTYPES; i++)
+        if (s.of_dtype[i])
+            beam_print_i64(&dtypes, beam_dtype_name((beam_dtype)i), s.of_dtype[i]);
+    beam_print_close(&dtypes);
+    beam_print_bool(p, "verified", o->verify);
+    if (o->tensors)
+        put_tensors(p, w);
+}
+
+/* The configuration or the weights may be NULL. */
+static void print_all(const char *kind, const char *path, const beam_model_config *c, const beam_weights *w,
+                      const beam_inspect_options *o)
+{
+    if (o->json) {
+        beam_printer p = beam_print_open(stdout);
+        beam_print_text(&p, "kind", kind);
+        beam_print_text(&p, "path", path);
+        if (c)
+            put_config(&p, c);
+        if (w)
+            put_weights(&p, w, o);
+        beam_print_end(&p);
+        return;
+    }
+    printf("%-13s %s%s%s\n", kind, path, c ? ": " : "", c ? c->model_type : "");
+    if (c)
+        print_config(c);
+    if (w) {
+        const summary s = summarise(w);
+        print_summary(&s, o->verify);
+        if (o->tensors)
+            print_tensors(w);
+    }
+}
+
+static beam_status inspect(const char *kind, const char *path, const beam_model_config *c,
+                           const char *weights, const beam_inspect_options *o)
+{
+    beam_weights *w;
+    BEAM_TRY(beam_weights_open(weights, &w));
+    const beam_status status = o->verify ? check_finite(w) : BEAM_OK;
+    if (!status)
+        print_all(kind, path, c, w, o);
+    beam_weights_close(w);
+    return status;
+}
+
+/* A folder with the masks alone holds no model.safetensors. */
+beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o)
+{
+    char config[1200], masks[1200], single[1200], index[1200];
+    beam_model_config c;
+    BEAM_TRY(beam_join_path(config, sizeof config, folder, "config.json"));
+    BEAM_TRY(beam_join_path(masks, sizeof masks, folder, "expert_mask.safetensors"));
+    BEAM_TRY(beam_join_path(single, sizeof single, folder, "model.safetensors"));
+    BEAM_TRY(beam_join_path(index, sizeof index, folder, "model.safetensors.index.json"));
+    BEAM_TRY(beam_hf_config_read(config, &c));
+    if (beam_file_exists(masks) && !beam_file_exists(single) && !beam_file_exists(index))
+        return inspect("masks alone", folder, &c, masks, o);
+    return inspect("model", folder, &c, folder, o);
+}
+
+beam_status beam_inspect_config(const char *path, const beam_inspect_options *o)
+{
+    beam_model_config c;
+    BEAM_TRY(beam_hf_config_read(path, &c));
+    print_all("config", path, &c, NULL, o);
+    return BEAM_OK;
+}
+
+beam_status beam_inspect_weights(const char *path, const beam_inspect_options *o)
+{
+    return inspect("safetensors", path, NULL, path, o);
+}
