@@ -129,8 +129,8 @@ beam_status beam_score_choices(const beam_score_options *s, beam_opened *o, beam
     examiner x = {.options = s, .opened = o, .tokenizer = beam_tokenizer_find("byte")};
     if (o->config.vocab_size != x.tokenizer->vocab)
         return BEAM_FAIL(BEAM_ECONFIG,
-                         "--choices: needs a byte-level model (vocabulary of %" PRId64 "), but %s has %" PRId64
-                         "; turn the questions into ids and score those",
+                         "--choices: needs a byte-level model (vocabulary of %" PRId64
+                         "), but %s has %" PRId64 "; turn the questions into ids and score those",
                          x.tokenizer->vocab, o->name, o->config.vocab_size);
     beam_questions all;
     BEAM_TRY(beam_questions_read(s->input, &all));

@@ -28,7 +28,8 @@ static beam_status check_options(const eval_options *e)
     if (e->top_k != ABSENT && e->choice.masks && strcmp(e->choice.masks, "on") == 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--top-k prunes without masks; it cannot be combined with --masks on");
     if (e->rows < 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "--rows %" PRId64 ": expected a number of rows, or 0 for all", e->rows);
+        return BEAM_FAIL(BEAM_ECONFIG, "--rows %" PRId64 ": expected a number of rows, or 0 for all",
+                         e->rows);
     return BEAM_OK;
 }
 
@@ -37,8 +38,8 @@ static beam_status complete_options(eval_options *e, const beam_opened *o)
 {
     const beam_model_config *c = &o->config;
     if (e->top_k != ABSENT && (e->top_k < 1 || e->top_k > c->top_k))
-        return BEAM_FAIL(BEAM_ECONFIG, "--top-k %" PRId64 ": %s has %" PRId64 " candidates per token", e->top_k,
-                         o->name, c->top_k);
+        return BEAM_FAIL(BEAM_ECONFIG, "--top-k %" PRId64 ": %s has %" PRId64 " candidates per token",
+                         e->top_k, o->name, c->top_k);
     if (e->sequence == ABSENT)
         e->sequence = c->max_positions < LONGEST_DEFAULT ? c->max_positions : LONGEST_DEFAULT;
     if (e->sequence < 1 || e->sequence > c->max_positions)
@@ -177,16 +178,18 @@ static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
     if (r.targets > 0)
         (e->json ? print_json : print_table)(e, o, *l, &r);
     const beam_status status =
-        r.targets > 0 ? BEAM_OK
-                      : BEAM_FAIL(BEAM_EDATA, "%s: its first %" PRId64 " rows hold no target; give more --rows",
-                                  e->data, e->rows);
+        r.targets > 0
+            ? BEAM_OK
+            : BEAM_FAIL(BEAM_EDATA, "%s: its first %" PRId64 " rows hold no target; give more --rows",
+                        e->data, e->rows);
     beam_eval_free(&r);
     return status;
 }
 
 static const char about[] =
     "Evaluates a model on a token file: loss, perplexity, token accuracy, and how many experts run. --model\n"
-    "reads a Hugging Face folder, whose masks decide if its config.json has an expert_mask block; --run reads\n"
+    "reads a Hugging Face folder, whose masks decide if its config.json has an expert_mask block; --run "
+    "reads\n"
     "what `beam train` has trained so far (output_dir, or one checkpoint folder in it).\n\n"
     "--top-k N is the baseline: masks off, and only the N best of a token's candidates run.\n\n"
     "Documents are packed into rows of --sequence tokens without seeing one another. Distinct experts are\n"
@@ -209,7 +212,8 @@ beam_status beam_verb_eval(int argc, char **argv)
         {"renormalize", BEAM_FLAG, &e.renormalize, NULL, "with --top-k: divide their weights by their sum"},
         {"rows", BEAM_INT, &e.rows, "N", "only the first N rows"},
         {"batch-rows", BEAM_INT, &e.batch_rows, "N", "rows at a time (default: about 8192 tokens)"},
-        {"sequence", BEAM_INT, &e.sequence, "N", "tokens per row (default: the model's positions, at most 2048)"},
+        {"sequence", BEAM_INT, &e.sequence, "N",
+         "tokens per row (default: the model's positions, at most 2048)"},
         {"threads", BEAM_INT, &e.choice.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &e.json, NULL, "print one JSON object"},
     };

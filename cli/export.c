@@ -133,7 +133,8 @@ static beam_status export(const export_options *e, beam_opened *o)
 
 static const char about[] =
     "Writes what `beam train` has trained as a Hugging Face folder: config.json with the expert_mask block,\n"
-    "safetensors, the base model's tokenizer files, and a model card. Tensors that were not trained keep the\n"
+    "safetensors, the base model's tokenizer files, and a model card. Tensors that were not trained keep "
+    "the\n"
     "base model's bytes; trained ones are stored as --dtype. The folder is read back and compared with the\n"
     "model before it gets its name.\n\n"
     "--adapter-only writes the mask gates alone (expert_mask.safetensors) for the base model as it is.";

@@ -46,8 +46,9 @@ static beam_status count_tokens(const grads_options *g, const beam_opened *o, co
     *tokens = 0;
     for (int64_t i = 0; i < lines->n; i++) {
         if (lines->line[i].n > o->config.max_positions)
-            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions", g->input,
-                             lines->line[i].number, lines->line[i].n, o->name, o->config.max_positions);
+            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions",
+                             g->input, lines->line[i].number, lines->line[i].n, o->name,
+                             o->config.max_positions);
         *tokens += lines->line[i].n;
     }
     if (*tokens > INT32_MAX)
@@ -117,12 +118,16 @@ static beam_status grads(const grads_options *g, beam_opened *o)
 }
 
 static const char about[] =
-    "One forward and backward pass over all lines {\"ids\": [...]} of the input, each a sequence of its own;\n"
-    "an optional \"loss\": [0, 1, ...] says which ids are targets when they are predicted. Writes the gradient\n"
+    "One forward and backward pass over all lines {\"ids\": [...]} of the input, each a sequence of its "
+    "own;\n"
+    "an optional \"loss\": [0, 1, ...] says which ids are targets when they are predicted. Writes the "
+    "gradient\n"
     "of every trainable parameter under its Hugging Face name (f32), and loss, task_loss, mask_loss,\n"
     "balance_loss and avg_active as tensors of one element.\n\n"
-    "The loss is task + X * balance (--balance X) + X * mask (--penalty X): the mean negative log-likelihood\n"
-    "of the targets, Hugging Face's load-balancing loss, and the mean soft mask of the candidates. Gradients\n"
+    "The loss is task + X * balance (--balance X) + X * mask (--penalty X): the mean negative "
+    "log-likelihood\n"
+    "of the targets, Hugging Face's load-balancing loss, and the mean soft mask of the candidates. "
+    "Gradients\n"
     "pass the hard masks straight-through; --soft weighs experts by the soft mask instead, so that they are\n"
     "the derivative of the loss.";
 

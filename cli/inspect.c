@@ -92,7 +92,8 @@ static beam_status inspect(const char *path, const beam_inspect_options *o)
 }
 
 static const char about[] =
-    "Says what PATH holds: a token file, a model folder, a config.json, a safetensors file, a checkpoint, or\n"
+    "Says what PATH holds: a token file, a model folder, a config.json, a safetensors file, a checkpoint, "
+    "or\n"
     "a run's folder with its checkpoints. Token files and single checkpoints are verified against their\n"
     "hashes in any case.\n\n"
     "--verify also reads every tensor of a model and checks that its numbers are finite, and verifies every\n"

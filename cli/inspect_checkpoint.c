@@ -161,7 +161,8 @@ beam_status beam_inspect_run(const char *folder, const beam_inspect_options *o)
         beam_print_key(&p, "checkpoints");
         putchar('[');
     } else {
-        printf("run           %s, %d checkpoint%s, newest first\n", folder, in_place, in_place == 1 ? "" : "s");
+        printf("run           %s, %d checkpoint%s, newest first\n", folder, in_place,
+               in_place == 1 ? "" : "s");
     }
     for (int i = 0; i < n; i++)
         if (entries[i].kind == 0)

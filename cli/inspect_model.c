@@ -63,7 +63,8 @@ static beam_status check_finite(const beam_weights *w)
 
 static void print_config(const beam_model_config *c)
 {
-    printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64 "\n",
+    printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64
+           "\n",
            c->layers, beam_moe_layers(c), c->hidden_size);
     printf("attention     %" PRId64 " heads of %" PRId64 ", %" PRId64 " key/value heads\n", c->heads,
            c->head_dim, c->kv_heads);

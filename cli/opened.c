@@ -28,8 +28,8 @@ beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice)
         BEAM_TRY(beam_model_source_config(choice->model, &(beam_gate_request){0}, &o->config));
     }
     if (choice->masks && strcmp(choice->masks, "on") == 0 && !o->config.mask.present)
-        return BEAM_FAIL(BEAM_ECONFIG, "--masks on: %s has no mask gates (no expert_mask block in config.json)",
-                         o->name);
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--masks on: %s has no mask gates (no expert_mask block in config.json)", o->name);
     o->masks = o->config.mask.present && !(choice->masks && strcmp(choice->masks, "off") == 0);
     return BEAM_OK;
 }
@@ -40,7 +40,8 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
     const beam_model_choice *c = o->choice;
     BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, c->threads, &o->backend));
     if (c->run) {
-        char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now */
+        char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now
+                                                    */
         memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
         BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
     } else {

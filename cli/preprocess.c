@@ -33,7 +33,8 @@ static beam_status check_options(const preprocess_options *p, const beam_args *r
         return BEAM_OK;
     if (rest->n == 1 && is_token_file(rest->at[0]) && p->show > 0)
         return BEAM_OK;
-    return BEAM_FAIL(BEAM_ECONFIG, "where to? Give --out FILE.h5 (or one token file and --show N to look at it)");
+    return BEAM_FAIL(BEAM_ECONFIG,
+                     "where to? Give --out FILE.h5 (or one token file and --show N to look at it)");
 }
 
 static void print_stats(const preprocess_options *p, const beam_preprocess_stats *s)
@@ -67,7 +68,8 @@ static beam_status preprocess(preprocess_options *p, const beam_args *rest)
 static const char about[] =
     "Turns text into a token file for `beam train` and `beam eval`. Inputs: .txt (one document, or several\n"
     "separated by --separator), .jsonl (a document per line); each may be compressed (.zst). Every document\n"
-    "ends with the end-of-document token. The tokenizer is \"byte\": a token per byte and three special ones.\n\n"
+    "ends with the end-of-document token. The tokenizer is \"byte\": a token per byte and three special "
+    "ones.\n\n"
     "--show N prints the first N documents of the result with the trained tokens marked, or of a token file\n"
     "given instead of inputs. Everything is said on the command line; there is no configuration file for it.";
 

@@ -57,8 +57,8 @@ static beam_status check_lengths(const beam_score_options *s, const beam_opened 
 {
     for (int64_t i = 0; i < ids->n; i++)
         if (ids->line[i].n > o->config.max_positions)
-            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions", s->input,
-                             ids->line[i].number, ids->line[i].n, o->name, o->config.max_positions);
+            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions",
+                             s->input, ids->line[i].number, ids->line[i].n, o->name, o->config.max_positions);
     return BEAM_OK;
 }
 
@@ -91,13 +91,18 @@ static beam_status score(const beam_score_options *s, beam_opened *o)
 }
 
 static const char about[] =
-    "Prints one JSON line per input line {\"ids\": [...]}: {\"logprobs\": [log-probability of each id but the\n"
-    "first], \"active\": [for each token: kept experts in each MoE layer]}; with --experts also \"experts\":\n"
+    "Prints one JSON line per input line {\"ids\": [...]}: {\"logprobs\": [log-probability of each id but "
+    "the\n"
+    "first], \"active\": [for each token: kept experts in each MoE layer]}; with --experts also "
+    "\"experts\":\n"
     "their ids, best first. For comparing models and engines token by token.\n\n"
-    "--choices: input lines are {\"id\", \"context\", \"choices\": [texts], \"label\"}. The score of a choice is\n"
-    "the log-probability of its bytes given the context: their sum, and their mean per byte. Prints one line\n"
+    "--choices: input lines are {\"id\", \"context\", \"choices\": [texts], \"label\"}. The score of a "
+    "choice is\n"
+    "the log-probability of its bytes given the context: their sum, and their mean per byte. Prints one "
+    "line\n"
     "per question with the best choice under both, and the accuracy with its standard error on stderr. For\n"
-    "byte-level models. A context that does not fit the model is cut from the left; the first byte of a text\n"
+    "byte-level models. A context that does not fit the model is cut from the left; the first byte of a "
+    "text\n"
     "is not scored, since nothing precedes it.";
 
 static const char examples[] =

@@ -10,7 +10,13 @@
 #include "core/status.h"
 
 #define BEAM_VERBS(VERB)                                                                                     \
+    VERB(preprocess, "text to a token file")                                                                 \
     VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
+    VERB(eval, "loss, accuracy and active experts on a token file")                                          \
+    VERB(score, "log-probabilities and experts of given tokens; multiple-choice questions")                  \
+    VERB(grads, "loss and gradients of one batch, for comparing with another framework")                     \
+    VERB(export, "a trained model, or its masks, as a Hugging Face folder")                                  \
+    VERB(inspect, "what a checkpoint, model folder or token file holds")                                     \
     VERB(bench, "timings with the hardware bound beside each")                                               \
     VERB(validate, "check a configuration: every key, its value and where it came from")                     \
     VERB(doctor, "what this machine has and lacks")

@@ -22,7 +22,7 @@ typedef struct {
     int64_t tokens;  /* target tokens consumed */
     int64_t skipped; /* steps skipped for a non-finite loss or gradient */
     int64_t skipped_in_a_row;
-    double penalty;                              /* beta of the controller */
+    double penalty;                              /* remembered part of the controller's beta */
     double average_active;                       /* its moving average of Avg-K; < 0: none yet */
     double seconds;                              /* training time so far */
     double best_loss;                            /* best evaluation loss so far; < 0: none yet */

@@ -1,28 +1,32 @@
 #include "optim/target.h"
 
-#include <stdbool.h>
+#include <math.h>
 
 enum {
-    MEMORY = 10,  /* steps the moving average looks back */
-    DAMPING = 60, /* steps the controller looks ahead */
+    MEMORY = 10,   /* steps the moving average looks back */
+    DAMPING = 100, /* steps of dual ascent that the proportional part is worth */
 };
 
 /* How far the average is above the goal of a step, as a share of K. */
 static double error_at(const beam_target *t, int64_t step, double average)
 {
     const double part = step < t->warmup ? (double)step / (double)t->warmup : 1;
-    const double goal = t->k + (t->target - t->k) * part;
+    const double smooth = 0.5 - 0.5 * cos(3.14159265358979323846 * part);
+    const double goal = t->k + (t->target - t->k) * smooth;
     return (average - goal) / t->k;
+}
+
+double beam_target_penalty(const beam_target *t, const beam_target_state *s, int64_t step)
+{
+    if (s->average_active < 0)
+        return 0;
+    return fmax(0, s->base + t->rate * DAMPING * error_at(t, step, s->average_active));
 }
 
 void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step, double active)
 {
-    const bool first = s->average_active < 0;
-    const double before = first ? active : s->average_active;
-    s->average_active = before + (active - before) / MEMORY;
-    const double error = error_at(t, step, s->average_active);
-    const double change = first ? 0 : error - error_at(t, step - 1, before);
-    s->penalty += t->rate * (error + DAMPING * change);
-    if (s->penalty < 0)
-        s->penalty = 0;
+    if (s->average_active < 0)
+        s->average_active = active;
+    s->average_active += (active - s->average_active) / MEMORY;
+    s->base = fmax(0, s->base + t->rate * error_at(t, step, s->average_active));
 }

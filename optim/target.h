@@ -1,11 +1,12 @@
 /* The controller that holds the mean number of kept experts (Avg-K) at a target by moving the penalty beta.
  *
- *     error_t = (average_t - goal_t) / K
- *     beta   <- max(0, beta + rate * (error_t + DAMPING * (error_t - error_(t-1))))
+ *     error = (average - goal) / K
+ *     base <- max(0, base + rate * error)                  after every step: dual ascent
+ *     beta  = max(0, base + rate * DAMPING * error)
  *
- * `average` is a moving average of Avg-K, `goal` falls linearly from K to the target over the warm-up. The
- * first term is dual ascent. Masks integrate the penalty over many steps, and two integrators in a row swing:
- * the second term, which answers how fast the error changes, damps them. */
+ * `average` is a moving average of Avg-K; `goal` falls smoothly from K to the target over the warm-up. Dual
+ * ascent alone swings, because masks add up the penalty over many steps just as `base` adds up the error; the
+ * part of beta that is proportional to the error damps it. */
 #ifndef BEAM_OPTIM_TARGET_H
 #define BEAM_OPTIM_TARGET_H
 
@@ -16,11 +17,14 @@ typedef struct {
     int64_t warmup; /* steps */
 } beam_target;
 
-/* State to keep in a checkpoint. */
+/* State to keep in a checkpoint; starts as {0, -1}. */
 typedef struct {
-    double penalty;        /* beta */
-    double average_active; /* moving average; < 0 before the first step */
+    double base;           /* the part of beta that remembers */
+    double average_active; /* moving average of Avg-K; < 0 before the first step */
 } beam_target_state;
+
+/* beta for the step that follows `step` finished ones. */
+double beam_target_penalty(const beam_target *t, const beam_target_state *s, int64_t step);
 
 /* After step `step` (counted from 1) measured `active` kept experts per token and layer. */
 void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step, double active);

@@ -79,10 +79,10 @@ void beam_axis_round(beam_axis *a)
         a->lo = 0;
         a->hi = 1;
     }
-    const double room = 1e-6 * fmax(fabs(a->lo), fabs(a->hi));
-    if (a->hi - a->lo <= room) {
-        const double more = a->hi != 0 ? fabs(a->hi) / 2 : 0.5;
-        a->lo -= a->lo >= more ? more : a->lo > 0 ? a->lo : a->lo == 0 ? 0 : more;
+    const double largest = fmax(fabs(a->lo), fabs(a->hi)), least = 1e-30;
+    if (a->hi - a->lo <= fmax(1e-6 * largest, least)) {
+        const double more = largest > least ? largest / 2 : 0.5;
+        a->lo -= more;
         a->hi += more;
     }
     const double step = tick_step(a, 5);
@@ -130,11 +130,15 @@ static void draw_ticks(const beam_chart *c, const beam_axis *a, bool across)
         const double value = i == 0 ? 0 : i * step; /* no minus zero */
         if (across) {
             const double x = beam_chart_x(c, value);
-            fprintf(c->to, "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", x,
-                    c->top + c->height, x, c->top + c->height + 18);
+            fprintf(c->to,
+                    "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text x=\"%.1f\" y=\"%.1f\" "
+                    "text-anchor=\"middle\">",
+                    x, c->top + c->height, x, c->top + c->height + 18);
         } else {
             const double y = beam_chart_y(c, value);
-            fprintf(c->to, "<path class=\"gridline\" d=\"M%.1f %.1fh%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">",
+            fprintf(c->to,
+                    "<path class=\"gridline\" d=\"M%.1f %.1fh%.1f\"/><text x=\"%.1f\" y=\"%.1f\" "
+                    "text-anchor=\"end\">",
                     c->left, y, c->width, c->left - 8, y + 4);
         }
         print_tick(c->to, value, step, largest);
@@ -144,8 +148,13 @@ static void draw_ticks(const beam_chart *c, const beam_axis *a, bool across)
 
 beam_chart beam_chart_open(FILE *to, const char *title, beam_axis x, beam_axis y, double width, double height)
 {
-    const beam_chart c = {.to = to, .x = x, .y = y, .left = LEFT, .top = TOP,
-                          .width = width - LEFT - RIGHT, .height = height - TOP - BOTTOM};
+    const beam_chart c = {.to = to,
+                          .x = x,
+                          .y = y,
+                          .left = LEFT,
+                          .top = TOP,
+                          .width = width - LEFT - RIGHT,
+                          .height = height - TOP - BOTTOM};
     fprintf(to, "<svg role=\"img\" viewBox=\"0 0 %.0f %.0f\">\n<title>", width, height);
     beam_html_text(to, title);
     fputs("</title>\n", to);
@@ -200,8 +209,8 @@ void beam_chart_line(const beam_chart *c, const double *x, const double *y, int6
     const int64_t group = n <= MAX_POINTS ? 1 : (2 * n + MAX_POINTS - 1) / MAX_POINTS;
     pen p = {.c = c};
     /* An inner <svg> is a clip path that needs no name. */
-    fprintf(c->to, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><path class=\"%s\" d=\"", c->left, c->top,
-            c->width, c->height, style);
+    fprintf(c->to, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><path class=\"%s\" d=\"",
+            c->left, c->top, c->width, c->height, style);
     for (int64_t i = 0; i < n; i += group)
         draw_group(&p, x + i, y + i, n - i < group ? n - i : group);
     fputs("\"/></svg>\n", c->to);
@@ -211,8 +220,8 @@ void beam_chart_dot(const beam_chart *c, double x, double y, const char *series,
 {
     if (!isfinite(x) || !isfinite(y))
         return;
-    fprintf(c->to, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"5.5\"><title>", series, beam_chart_x(c, x),
-            beam_chart_y(c, y));
+    fprintf(c->to, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"5.5\"><title>", series,
+            beam_chart_x(c, x), beam_chart_y(c, y));
     beam_html_text(c->to, text);
     fputs("</title></circle>\n", c->to);
 }
@@ -225,14 +234,17 @@ static int heat_level(double value, double most)
     return value >= most ? top : 1 + (int)(value / most * top);
 }
 
-void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most, bool tiles)
+void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most,
+                     bool tiles)
 {
     fprintf(c->to,
-            "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"0 0 %lld %lld\" preserveAspectRatio=\"none\""
+            "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"0 0 %lld %lld\" "
+            "preserveAspectRatio=\"none\""
             " shape-rendering=\"crispEdges\" fill=\"currentColor\">\n",
             c->left, c->top, c->width, c->height, (long long)columns, (long long)rows);
     for (int level = 0; level < BEAM_HEAT_LEVELS; level++) {
-        fprintf(c->to, "<path class=\"h%d%s\" vector-effect=\"non-scaling-stroke\" d=\"", level, tiles ? " tiles" : "");
+        fprintf(c->to, "<path class=\"h%d%s\" vector-effect=\"non-scaling-stroke\" d=\"", level,
+                tiles ? " tiles" : "");
         for (int64_t row = 0; row < rows; row++)
             for (int64_t column = 0; column < columns; column++)
                 if (heat_level(value[row * columns + column], most) == level)

@@ -44,7 +44,8 @@ typedef struct {
 } beam_chart;
 
 /* The frame: axes, ticks, labels. `title` is for those who cannot see it. */
-beam_chart beam_chart_open(FILE *to, const char *title, beam_axis x, beam_axis y, double width, double height);
+beam_chart beam_chart_open(FILE *to, const char *title, beam_axis x, beam_axis y, double width,
+                           double height);
 void beam_chart_close(const beam_chart *c);
 
 /* Pixels. */
@@ -60,6 +61,7 @@ void beam_chart_dot(const beam_chart *c, double x, double y, const char *series,
 
 /* value[rows][columns] as coloured cells that fill the frame, row 0 on top: level 0 for exactly 0, 9 for
  * `most`. With `tiles` there are gaps between the cells. */
-void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most, bool tiles);
+void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most,
+                     bool tiles);
 
 #endif

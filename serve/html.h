@@ -7,7 +7,8 @@
 /* Text as it may stand between tags and in quoted attributes. Control characters become U+FFFD. */
 void beam_html_text(FILE *to, const char *text);
 
-/* The same for at most `limit` characters; a longer text ends in an ellipsis. Returns how many were written. */
+/* The same for at most `limit` characters; a longer text ends in an ellipsis. Returns how many were written.
+ */
 int beam_html_label(FILE *to, const char *text, int limit);
 
 /* Characters of UTF-8 text. */

@@ -39,7 +39,8 @@ static beam_status make_batch(const beam_id_lines *lines, const char *path, int6
         put_line(b, &lines->line[i]);
     }
     if (b->targets == 0)
-        return BEAM_FAIL(BEAM_EDATA, "%s: no token is a target: every line has a single id, or a \"loss\" of zeros", path);
+        return BEAM_FAIL(
+            BEAM_EDATA, "%s: no token is a target: every line has a single id, or a \"loss\" of zeros", path);
     return BEAM_OK;
 }
 

@@ -73,7 +73,8 @@ beam_status beam_model_source_open(const char *name, const beam_gate_request *ga
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
     BEAM_TRY(beam_model_open(out, &config, options, be));
-    const beam_status status = fill(*out, name, gates, plain.mask.present && !beam_model_source_random(name), seed);
+    const beam_status status =
+        fill(*out, name, gates, plain.mask.present && !beam_model_source_random(name), seed);
     if (status) {
         beam_model_close(*out);
         *out = NULL;

@@ -136,14 +136,21 @@ int64_t beam_trainer_rows(const beam_trainer *t)
     return t->config->per_device_train_batch_size;
 }
 
+static beam_target_state target_state(const beam_trainer *t)
+{
+    return (beam_target_state){.base = t->state.penalty, .average_active = t->state.average_active};
+}
+
 /* beta of the coming step: the controller's, or the fixed one after its linear warm-up. */
 static double penalty_now(const beam_trainer *t)
 {
     const beam_config *c = t->config;
     if (!beam_model_rule(t->model).masks)
         return 0;
-    if (!isnan(c->mask.target_active))
-        return t->state.penalty;
+    if (!isnan(c->mask.target_active)) {
+        const beam_target_state s = target_state(t);
+        return beam_target_penalty(&t->target, &s, t->state.step);
+    }
     const double part = (double)(t->state.step + 1) / (double)(c->mask.penalty_warmup_steps + 1);
     return c->mask.penalty * (part < 1 ? part : 1);
 }
@@ -208,9 +215,9 @@ static void update(beam_trainer *t, const beam_step_result *r)
     };
     beam_adamw_step(&t->adamw, &t->backend, &args);
     if (beam_model_rule(t->model).masks && !isnan(c->mask.target_active)) {
-        beam_target_state s = {.penalty = t->state.penalty, .average_active = t->state.average_active};
+        beam_target_state s = target_state(t);
         beam_target_update(&t->target, &s, t->state.step + 1, r->avg_active);
-        t->state.penalty = s.penalty;
+        t->state.penalty = s.base;
         t->state.average_active = s.average_active;
     }
 }

@@ -1,0 +1,44 @@
+/* Evaluations and runs side by side: a table, and a page that needs nothing but itself. */
+#ifndef BEAM_SERVE_REPORT_H
+#define BEAM_SERVE_REPORT_H
+
+#include <stdio.h>
+
+#include "data/results.h"
+
+typedef struct {
+    char *name;
+    beam_evaluation result;
+} beam_report_eval;
+
+typedef struct {
+    char *name, *config; /* config.resolved.yaml; NULL if there is none */
+    beam_history history;
+} beam_report_run;
+
+/* The first evaluation is the base that the others are compared with. */
+typedef struct {
+    beam_report_eval *eval;
+    int evals;
+    beam_report_run *run;
+    int runs;
+} beam_report;
+
+/* Of evaluation i against the base: loss - loss of the base, in nats; accuracy / accuracy of the base. NAN
+ * where unknown. */
+double beam_report_gap(const beam_report *r, int i);
+double beam_report_retention(const beam_report *r, int i);
+
+/* Not all evaluations have as many targets as the base: they are hardly of the same text. */
+bool beam_report_mixed(const beam_report *r);
+
+/* A run's last evaluation, BEAM_EVAL_...; NAN if there was none. */
+double beam_report_last_eval(const beam_report_run *run, int column);
+
+/* One table of the evaluations, one of the runs, as text. BEAM_ENOMEM is the only failure. */
+beam_status beam_report_print(const beam_report *r, FILE *to);
+
+/* Writes the page with the guarantees of beam_file_write. */
+beam_status beam_report_write(const beam_report *r, const char *path);
+
+#endif
