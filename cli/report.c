@@ -112,6 +112,7 @@ static void print_run(const beam_report *r, int i)
     beam_print_text(&p, "name", r->run[i].name);
     beam_print_i64(&p, "step", (int64_t)beam_column(steps, BEAM_STEP)[last]);
     beam_print_f64(&p, "loss", beam_column(steps, BEAM_LOSS)[last]);
+    beam_print_f64(&p, "task_loss", beam_column(steps, BEAM_TASK_LOSS)[last]);
     beam_print_f64(&p, "avg_active", beam_column(steps, BEAM_AVG_ACTIVE)[last]);
     beam_print_f64(&p, "eval_loss", beam_report_last_eval(&r->run[i], BEAM_EVAL_LOSS));
     beam_print_f64(&p, "eval_accuracy", beam_report_last_eval(&r->run[i], BEAM_EVAL_ACCURACY));

@@ -21,9 +21,27 @@ static json_t *mask_block(const beam_hf_export *e)
                               torch_name(e->mask_dtype), "bias", e->mask.bias, "router_features",
                               e->mask.router_features, "dropped_output", 0, "renormalize", 0,
                               "num_masked_layers", (json_int_t)e->masked_layers, "paper", "arXiv:2605.14438");
-    if (block && isfinite(e->avg_active))
-        json_object_set_new(block, "avg_active", json_real(e->avg_active));
+    if (block && isfinite(e->avg_active)) {
+        char text[32]; /* a measurement: six digits say it all */
+        snprintf(text, sizeof text, "%.6g", e->avg_active);
+        json_object_set_new(block, "avg_active", json_real(strtod(text, NULL)));
+    }
     return block;
+}
+
+/* With as few digits as give back the same numbers: 1e-06 stays 1e-06. NULL if there is no memory. */
+static char *shortest_text(const json_t *root)
+{
+    for (size_t digits = 15; digits < 17; digits++) {
+        char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *back = text ? json_loads(text, 0, NULL) : NULL;
+        const bool same = back && json_equal(root, back);
+        json_decref(back);
+        if (same)
+            return text;
+        free(text);
+    }
+    return json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
 }
 
 /* ["Qwen3MoeForCausalLM"] becomes ["ExpertMaskQwen3MoeForCausalLM"]: an engine that does not know masks
@@ -53,7 +71,7 @@ beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf
         json_object_set_new(root, "expert_mask", mask_block(e));
     else
         json_object_del(root, "expert_mask");
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *text = shortest_text(root);
     json_decref(root);
     if (!text)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to write it", to);

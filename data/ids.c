@@ -30,7 +30,7 @@ static beam_status each_line(const char *path, line_taker take, void *context)
 {
     FILE *f = fopen(path, "r");
     if (!f)
-        return BEAM_FAIL(BEAM_EDATA, "%s: cannot open: %s", path, strerror(errno));
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", path, strerror(errno));
     char *line = NULL;
     size_t capacity = 0;
     ssize_t size;

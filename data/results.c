@@ -66,6 +66,7 @@ static beam_status read_evaluation(const beam_json_object *o, beam_evaluation *e
     BEAM_TRY(beam_json_i64(o, "pruned_to", 1, MAX_EXPERTS, &e->pruned_to));
     BEAM_TRY(beam_json_i64(o, "targets", 0, INT64_MAX, &e->targets));
     BEAM_TRY(beam_json_bool(o, "masks", &e->masks));
+    BEAM_TRY(beam_json_bool(o, "renormalize", &e->renormalize));
     BEAM_TRY(beam_json_text(o, "data", e->data, sizeof e->data));
     return read_load(o, e);
 }

@@ -14,6 +14,7 @@ typedef struct {
     bool masks;
     int64_t top_k;     /* candidates per token, K */
     int64_t pruned_to; /* best candidates that ran without masks; 0: not pruned */
+    bool renormalize;  /* and their weights were divided by their sum */
     double loss, accuracy, avg_active, moe_flops_saved;
     int64_t layers, experts; /* of load */
     double *load;            /* [layers][experts] kept pairs of each expert per token; NULL if not told */

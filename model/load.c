@@ -89,16 +89,25 @@ static beam_status read_all(const reader *r, const beam_hf_map *map, bool gates)
     return BEAM_OK;
 }
 
-static beam_status refuse_ignored_gates(const reader *r)
+static bool listed(const beam_hf_map *map, const char *name)
+{
+    for (int64_t i = 0; i < map->n; i++)
+        if (strcmp(map->at[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A gate that is in the file but would not be used makes another model than the one that was saved. */
+static beam_status refuse_ignored_gates(const reader *r, const beam_hf_map *map, bool gates)
 {
     for (int64_t i = 0; i < beam_weights_count(r->file); i++) {
         const char *name = beam_weights_at(r->file, i)->name;
-        if (strstr(name, "mask_gate"))
+        if (strstr(name, "mask_gate") && !(gates && listed(map, name)))
             return BEAM_FAIL(
                 BEAM_EMODEL,
-                "%s: holds mask gates (%s), but config.json has no expert_mask block to say how they are "
-                "used",
-                r->folder, name);
+                "%s: holds the mask gate tensor %s, but the expert_mask block of its config.json %s, so "
+                "it would be ignored",
+                r->folder, name, gates ? "does not mention it" : "is missing");
     }
     return BEAM_OK;
 }
@@ -116,10 +125,10 @@ beam_status beam_model_load(beam_model *m, const char *folder, bool gates)
     r.tensor = malloc((size_t)most * sizeof *r.tensor);
     beam_status status =
         r.param && r.tensor ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory to load %s", folder);
-    if (!status && !gates)
-        status = refuse_ignored_gates(&r);
     if (!status)
         status = beam_hf_map_build(beam_model_config_of(m), r.params, &map);
+    if (!status)
+        status = refuse_ignored_gates(&r, &map, gates);
     if (!status)
         status = read_all(&r, &map, gates);
     beam_hf_map_free(&map);

@@ -20,7 +20,7 @@ double beam_target_penalty(const beam_target *t, const beam_target_state *s, int
 {
     if (s->average_active < 0)
         return 0;
-    return fmax(0, s->base + t->rate * DAMPING * error_at(t, step, s->average_active));
+    return s->base + t->rate * DAMPING * error_at(t, step, s->average_active);
 }
 
 void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step, double active)
@@ -28,5 +28,6 @@ void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step
     if (s->average_active < 0)
         s->average_active = active;
     s->average_active += (active - s->average_active) / MEMORY;
-    s->base = fmax(0, s->base + t->rate * error_at(t, step, s->average_active));
+    if (step > t->warmup)
+        s->base = fmax(0, s->base + t->rate * error_at(t, step, s->average_active));
 }

@@ -1,12 +1,13 @@
 /* The controller that holds the mean number of kept experts (Avg-K) at a target by moving the penalty beta.
  *
  *     error = (average - goal) / K
- *     base <- max(0, base + rate * error)                  after every step: dual ascent
- *     beta  = max(0, base + rate * DAMPING * error)
+ *     base <- max(0, base + rate * error)                  after every step beyond the warm-up: dual ascent
+ *     beta  = base + rate * DAMPING * error
  *
  * `average` is a moving average of Avg-K; `goal` falls smoothly from K to the target over the warm-up. Dual
  * ascent alone swings, because masks add up the penalty over many steps just as `base` adds up the error; the
- * part of beta that is proportional to the error damps it. */
+ * part of beta that is proportional to the error damps it. Below the target beta may turn negative and open
+ * masks again: the task alone reopens them far more slowly than a penalty closes them. */
 #ifndef BEAM_OPTIM_TARGET_H
 #define BEAM_OPTIM_TARGET_H
 

@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,11 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
+BENCH_SHAPE = {  # that of `beam bench train`
+    "vocab_size": 4096, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8, "head_dim": 64,
+    "num_key_value_heads": 4, "moe_intermediate_size": 256, "num_experts": 32, "num_experts_per_tok": 8,
+    "norm_topk_prob": True, "tie_word_embeddings": True, "rope_theta": 1e6,
+    "expert_mask": {"threshold": 0.5, "bias": True, "router_features": True}}
 LIMITS = {"logprob": 2e-5, "loss": 1e-6, "gradient": 1e-5}
 LOSSES = ("loss", "task_loss", "mask_loss", "balance_loss")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -58,10 +62,9 @@ def read_weights(folder, dtype):
 def make_config(keys):
     """config.json with the defaults of Hugging Face's Qwen3MoeConfig."""
     c = SimpleNamespace(**{
-        "num_key_value_heads": 4, "head_dim": None, "intermediate_size": 6144, "moe_intermediate_size": 768,
-        "num_experts": 128, "num_experts_per_tok": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-        "norm_topk_prob": False, "tie_word_embeddings": False, "decoder_sparse_step": 1,
-        "mlp_only_layers": None, "expert_mask": None, **keys})
+        "num_key_value_heads": 4, "head_dim": None, "num_experts": 128, "num_experts_per_tok": 8,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "norm_topk_prob": False, "tie_word_embeddings": False,
+        "decoder_sparse_step": 1, "mlp_only_layers": None, "expert_mask": None, **keys})
     c.head_dim = c.head_dim or c.hidden_size // c.num_attention_heads
     c.rope_theta = (keys.get("rope_parameters") or {}).get("rope_theta", c.rope_theta)
     c.moe_layers = [i for i in range(c.num_hidden_layers)
@@ -69,14 +72,8 @@ def make_config(keys):
     return c
 
 
-def read_ids(path):
-    """(ids, loss) of each line; loss[i] says whether token i is a target when it is predicted."""
-    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return [(line["ids"], line.get("loss") or [1] * len(line["ids"])) for line in lines]
-
-
 def write_random_ids(path, vocab):
-    """Four sequences, one with context that is no target and one of a single token."""
+    """Four sequences: one of a single token, and one where the loss counts only some tokens."""
     draw = random.Random(1)
     lines = [{"ids": [draw.randrange(vocab) for _ in range(n)]} for n in (64, 1, 37, 50)]
     lines[2]["loss"] = [int(i >= 12 and i % 5 != 0) for i in range(37)]
@@ -94,14 +91,9 @@ def rotate(x, angle):
     return x * angle.cos() + torch.cat((-second, first), dim=-1) * angle.sin()
 
 
-def swiglu(x, gate, up, down):
-    return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
-
-
 class Decoder:
-    """Qwen3-MoE over {Hugging Face name: tensor}. After a call `routes` holds what each MoE layer chose: router
-    logits z [T,E], candidate [T,K] best first, hard [T,K] (kept) and, with masks, u and q [T,K] and the cutoff.
-    """
+    """Qwen3-MoE over {Hugging Face name: tensor}. After a call `routes` holds what each MoE layer chose: z
+    [T,E] the router's logits, candidate [T,K] best first, hard [T,K] kept or not, u and q [T,K] of masks."""
 
     def __init__(self, config, weights, soft=False):
         self.config, self.weights, self.soft, self.routes = config, weights, soft, []
@@ -117,16 +109,15 @@ class Decoder:
             normed = rms_norm(x, w[layer + "input_layernorm.weight"], c.rms_norm_eps)
             x = x + self.attention(layer + "self_attn.", normed, angle)
             normed = rms_norm(x, w[layer + "post_attention_layernorm.weight"], c.rms_norm_eps)
-            if i in c.moe_layers:
-                y = self.experts(layer + "mlp.", normed.flatten(0, 1)).view_as(x)
-            else:
-                y = swiglu(normed, *self.mlp_weights(layer + "mlp."))
-            x = x + y
+            mlp = self.experts if i in c.moe_layers else self.dense
+            x = x + mlp(layer + "mlp.", normed.flatten(0, 1)).view_as(x)
         x = rms_norm(x, w["model.norm.weight"], c.rms_norm_eps)
         return F.linear(x, w["model.embed_tokens.weight" if c.tie_word_embeddings else "lm_head.weight"])
 
-    def mlp_weights(self, prefix):
-        return [self.weights[f"{prefix}{name}_proj.weight"] for name in ("gate", "up", "down")]
+    def dense(self, prefix, x):
+        """W_down (silu(W_gate x) * W_up x): a whole MLP, or one expert."""
+        gate, up, down = (self.weights[f"{prefix}{name}_proj.weight"] for name in ("gate", "up", "down"))
+        return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
 
     def attention(self, prefix, x, angle):
         c, w = self.config, self.weights
@@ -161,7 +152,7 @@ class Decoder:
         for e in range(c.num_experts):
             token, rank = torch.where(candidate == e)
             if token.numel() > 0:
-                out = swiglu(x[token], *self.mlp_weights(f"{prefix}experts.{e}."))
+                out = self.dense(f"{prefix}experts.{e}.", x[token])
                 y.index_add_(0, token, out * weight[token, rank, None])
         return y
 
@@ -175,8 +166,7 @@ class Decoder:
             share = (g / g.sum(-1, keepdim=True)).detach() * c.num_experts_per_tok
             share = share.clamp_min(torch.finfo(torch.float32).tiny)
             u = u + w[prefix + "router_scale"] * share.log() + w[prefix + "rank_bias"]
-        threshold = c.expert_mask["threshold"]
-        route.cutoff = math.log(threshold / (1 - threshold))
+        route.cutoff = math.log(c.expert_mask["threshold"] / (1 - c.expert_mask["threshold"]))
         route.u, route.q, route.hard = u, torch.sigmoid(u), u >= route.cutoff
         return route.q if self.soft else route.q + (route.hard.to(u.dtype) - route.q).detach()
 
@@ -184,8 +174,7 @@ class Decoder:
 def load_balancing_loss(z, experts, top_k):
     """Hugging Face's load_balancing_loss_func: z [N,E] are the router logits of all tokens and layers."""
     probability = F.softmax(z, dim=-1)
-    chosen = F.one_hot(torch.topk(probability, top_k, dim=-1).indices, experts)
-    load = chosen.to(z.dtype).mean(0)
+    load = F.one_hot(torch.topk(probability, top_k, dim=-1).indices, experts).to(z.dtype).mean(0)
     return experts * (load * probability.mean(0).unsqueeze(0)).sum()
 
 
@@ -197,14 +186,14 @@ def mask_loss(routes):
 def all_losses(model, lines, penalty, balance):
     """The losses of the sequences as one batch, by name; each sequence's log-probabilities and routes."""
     c, scores, nll = model.config, [], []
-    for ids, loss in lines:
-        ids, wanted = torch.tensor([ids]), torch.tensor(loss[1:], dtype=torch.bool)
+    for line in lines:
+        ids = torch.tensor([line["ids"]])
+        wanted = torch.tensor(line.get("loss", [1] * ids.shape[1])[1:], dtype=torch.bool)
         logprob = F.log_softmax(model(ids)[0, :-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
         scores.append(SimpleNamespace(logprob=logprob, routes=model.routes))
         nll.append(-logprob[wanted])
-    routes = [route for line in scores for route in line.routes]
-    task, zero = torch.cat(nll).mean(), torch.zeros(())
-    mask = mask_loss(routes) if c.expert_mask else zero
+    routes = [route for score in scores for route in score.routes]
+    task, mask = torch.cat(nll).mean(), mask_loss(routes) if c.expert_mask else torch.zeros(())
     spread = load_balancing_loss(torch.cat([r.z for r in routes]), c.num_experts, c.num_experts_per_tok)
     return {"loss": task + penalty * mask + balance * spread, "task_loss": task, "mask_loss": mask,
             "balance_loss": spread}, scores
@@ -212,16 +201,14 @@ def all_losses(model, lines, penalty, balance):
 
 def choose_trained(weights, trainable):
     """Marks what trains; {name: tensor} of it."""
-    trained = {n: w for n, w in weights.items() if trainable == "all" or ".mask_gate." in n}
-    for w in trained.values():
-        w.requires_grad_(True)
-    return trained
+    return {n: w.requires_grad_() for n, w in weights.items() if trainable == "all" or ".mask_gate." in n}
 
 
 def run(command):
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=False)
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(str(c) for c in command)}\nfailed with exit code {done.returncode}")
+        sys.exit(f"{' '.join(command)}\nfailed with exit code {done.returncode}")
     return done.stdout
 
 
@@ -285,7 +272,7 @@ def parity(args):
         ids = args.ids or Path(folder) / "ids.jsonl"
         if not args.ids:
             write_random_ids(ids, config.vocab_size)
-        lines = read_ids(ids)
+        lines = [json.loads(line) for line in ids.read_text().splitlines() if line.strip()]
         scores, grads = run_beam(args, ids)
     with torch.no_grad():
         _, reference = all_losses(Decoder(config, weights), lines, 0, 0)
@@ -297,11 +284,14 @@ def parity(args):
     note = f"of {len(kept)} (token, layer); Avg-K {kept.mean():.3f}"
     if config.expert_mask:
         note += f"; mask logits are {min((r.u - r.cutoff).abs().min() for r in routes):.1e} from the cutoff"
-    print(f"{args.model}: {sum(len(i) for i, _ in lines)} tokens in {len(lines)} sequences; trainable "
+    tokens = sum(len(line["ids"]) for line in lines)
+    print(f"{args.model}: {tokens} tokens in {len(lines)} sequences; trainable "
           f"{args.trainable}, penalty {args.penalty:g}, balance {args.balance:g}"
           f"{', soft masks' if args.soft else ''}; reference in {args.dtype}")
     good = [show("log-probabilities", logprob_error(scores, reference), LIMITS["logprob"], "largest error"),
             show("kept experts", expert_disagreements(scores, reference), 0, note)]
+    if args.trainable == "masks":
+        losses["balance_loss"] = torch.zeros(())  # counts only where the router trains
     for name in LOSSES:
         value = grads[name].item()
         good.append(show(name, abs(value - losses[name].item()), LIMITS["loss"], f"{value:.7f}"))
@@ -310,31 +300,22 @@ def parity(args):
     return 0 if all(good) else 1
 
 
-def bench_shape():
-    return make_config({
-        "vocab_size": 4096, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8,
-        "num_key_value_heads": 4, "head_dim": 64, "moe_intermediate_size": 256, "num_experts": 32,
-        "num_experts_per_tok": 8, "norm_topk_prob": True, "tie_word_embeddings": True, "rope_theta": 1e6,
-        "expert_mask": {"threshold": 0.5, "bias": True, "router_features": True}})
-
-
 def random_weights(c, active):
     """Random numbers in the shape, and gates that keep the `active` best candidates of every token."""
-    d, h, f, k = c.hidden_size, c.head_dim, c.moe_intermediate_size, c.num_experts_per_tok
+    d, h, f, e, k = c.hidden_size, c.head_dim, c.moe_intermediate_size, c.num_experts, c.num_experts_per_tok
     q, kv = c.num_attention_heads * h, c.num_key_value_heads * h
+    layer = {"input_layernorm": (d,), "post_attention_layernorm": (d,), "mlp.gate": (e, d),
+             "self_attn.q_proj": (q, d), "self_attn.k_proj": (kv, d), "self_attn.v_proj": (kv, d),
+             "self_attn.o_proj": (d, q), "self_attn.q_norm": (h,), "self_attn.k_norm": (h,)}
+    for name, shape in {"gate_proj": (f, d), "up_proj": (f, d), "down_proj": (d, f)}.items():
+        layer |= {f"mlp.experts.{i}.{name}": shape for i in range(e)}
     shapes = {"model.embed_tokens": (c.vocab_size, d), "model.norm": (d,)}
-    for layer in (f"model.layers.{i}." for i in range(c.num_hidden_layers)):
-        shapes |= {layer + "input_layernorm": (d,), layer + "post_attention_layernorm": (d,)}
-        attention = {"q_proj": (q, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, q), "q_norm": (h,),
-                     "k_norm": (h,)}
-        shapes |= {f"{layer}self_attn.{name}": shape for name, shape in attention.items()}
-        shapes[layer + "mlp.gate"] = (c.num_experts, d)
-        for expert in (f"{layer}mlp.experts.{e}." for e in range(c.num_experts)):
-            shapes |= {expert + "gate_proj": (f, d), expert + "up_proj": (f, d), expert + "down_proj": (d, f)}
-    w = {name + ".weight": torch.ones(shape) if len(shape) == 1 else 0.02 * torch.randn(shape)
+    for i in range(c.num_hidden_layers):
+        shapes |= {f"model.layers.{i}.{name}": shape for name, shape in layer.items()}
+    w = {f"{name}.weight": 0.02 * torch.randn(shape) if len(shape) > 1 else torch.ones(shape)
          for name, shape in shapes.items()}
     for gate in (f"model.layers.{i}.mlp.mask_gate." for i in range(c.num_hidden_layers)):
-        w |= {gate + "weight": torch.zeros(c.num_experts, d), gate + "bias": torch.zeros(c.num_experts),
+        w |= {gate + "weight": torch.zeros(e, d), gate + "bias": torch.zeros(e),
               gate + "router_scale": torch.zeros(1),
               gate + "rank_bias": torch.where(torch.arange(k) < active, 4.0, -4.0)}
     return w
@@ -350,30 +331,27 @@ def bench_row(args, config, trainable, active):
     ids, target = torch.randint(config.vocab_size, (2, args.rows, args.sequence))
     steps = []
     for _ in range(args.steps + 1):
-        times = [time.perf_counter()]
+        start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(model(ids).flatten(0, 1), target.flatten()) + 0.1 * mask_loss(model.routes)
-        times.append(time.perf_counter())
+        forward = time.perf_counter()
         loss.backward()
-        times.append(time.perf_counter())
+        backward = time.perf_counter()
         optimizer.step()
-        times.append(time.perf_counter())
-        steps.append([end - start for start, end in zip(times, times[1:])])
+        steps.append((forward - start, backward - forward, time.perf_counter() - backward))
     return [statistics.median(part) for part in zip(*steps[1:])]
 
 
 def blas_library():
     """The file that PyTorch's matrix products run in: Debian's alternatives decide."""
     files = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    return next((f for f in sorted(files) if re.search(r"openblas|mkl_core|blas\.so", f)), "its own library")
+    return next((f for f in sorted(files) if "blas" in f or "mkl_core" in f), "its own library")
 
 
 def bench(args):
-    c = bench_shape()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    threads = torch.get_num_threads()
-    beam = {}
+    c = make_config(BENCH_SHAPE)
+    torch.set_num_threads(args.threads or torch.get_num_threads())
+    threads, beam = torch.get_num_threads(), {}
     if args.beam:
         rows = json.loads(run([args.beam, "bench", "train", "--json", "--rows", args.rows, "--sequence",
                                args.sequence, "--steps", args.steps, "--threads", threads]))["rows"]
@@ -393,17 +371,15 @@ def bench(args):
                   end="")
             other = beam.get((trainable, active))
             print(f"  {other:13.0f}  {other / speed:12.2f}" if other else "", flush=True)
-    return 0
 
 
 def parse_arguments():
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     modes = parser.add_subparsers(dest="mode", required=True)
     mode = modes.add_parser("parity", help="compare a model's numbers with beam's")
     mode.add_argument("--model", type=Path, required=True, help="Hugging Face folder, with masks or without")
     mode.add_argument("--beam", required=True, help="the beam program")
-    mode.add_argument("--ids", type=Path, help='JSONL of {"ids": [...], "loss": [...]}; default: random tokens')
+    mode.add_argument("--ids", type=Path, help='JSONL of {"ids": [...]}, optionally "loss": [...] (random)')
     mode.add_argument("--trainable", choices=("masks", "all"), default="all", help="whose gradients (all)")
     mode.add_argument("--penalty", type=float, default=0, help="weight of the mask loss, beta (0)")
     mode.add_argument("--balance", type=float, default=0, help="weight of the load-balancing loss (0)")

@@ -27,12 +27,12 @@ void beam_figure_key(FILE *to, const char *series, const char *label)
     fputs("</span>", to);
 }
 
-void beam_figure_ramp(FILE *to, const char *from, const char *until)
+void beam_figure_ramp(FILE *to, const char *from, int first, const char *until)
 {
     fputs("<span class=\"key ramp\"><span>", to);
     beam_html_text(to, from);
     fputs("</span>", to);
-    for (int i = 0; i < BEAM_HEAT_LEVELS; i++)
+    for (int i = first; i < BEAM_HEAT_LEVELS; i++)
         fprintf(to, "<i class=\"h%d\"></i>", i);
     fputs("<span>", to);
     beam_html_text(to, until);
@@ -99,7 +99,7 @@ static void print_tick(FILE *to, double value, double step, double largest)
         fprintf(to, "%.10g%s", value / (millions ? 1e6 : 1e3), value == 0 ? "" : millions ? "M" : "k");
         return;
     }
-    if (largest < 1e-3 || largest >= 1e12) {
+    if (largest < 1e-2 || largest >= 1e12) {
         snprintf(text, sizeof text, "%.3g", value);
         char *e = strstr(text, "e-0");
         if (e)
@@ -231,20 +231,17 @@ static int heat_level(double value, double most)
     if (!(value > 0))
         return 0;
     const int top = BEAM_HEAT_LEVELS - 1;
-    return value >= most ? top : 1 + (int)(value / most * top);
+    return value >= most ? top : 1 + (int)(sqrt(value / most) * top);
 }
 
-void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most,
-                     bool tiles)
+void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most)
 {
     fprintf(c->to,
             "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"0 0 %lld %lld\" "
-            "preserveAspectRatio=\"none\""
-            " shape-rendering=\"crispEdges\" fill=\"currentColor\">\n",
+            "preserveAspectRatio=\"none\" fill=\"currentColor\">\n",
             c->left, c->top, c->width, c->height, (long long)columns, (long long)rows);
     for (int level = 0; level < BEAM_HEAT_LEVELS; level++) {
-        fprintf(c->to, "<path class=\"h%d%s\" vector-effect=\"non-scaling-stroke\" d=\"", level,
-                tiles ? " tiles" : "");
+        fprintf(c->to, "<path class=\"tile h%d\" vector-effect=\"non-scaling-stroke\" d=\"", level);
         for (int64_t row = 0; row < rows; row++)
             for (int64_t column = 0; column < columns; column++)
                 if (heat_level(value[row * columns + column], most) == level)

@@ -20,7 +20,8 @@ enum { BEAM_CHART_WIDTH = 560, BEAM_CHART_WIDE = 1140, BEAM_HEAT_LEVELS = 10 }; 
 /* A card with a title, a note (may be NULL) and a legend. */
 void beam_figure_open(FILE *to, const char *title, const char *note, bool wide);
 void beam_figure_key(FILE *to, const char *series, const char *label);
-void beam_figure_ramp(FILE *to, const char *from, const char *until); /* the colours of a heat map */
+/* The colours of a heat map, from level `first` on. */
+void beam_figure_ramp(FILE *to, const char *from, int first, const char *until);
 void beam_figure_body(FILE *to);
 void beam_figure_close(FILE *to);
 
@@ -59,9 +60,8 @@ void beam_chart_line(const beam_chart *c, const double *x, const double *y, int6
 /* A dot with a text that shows when pointed at. */
 void beam_chart_dot(const beam_chart *c, double x, double y, const char *series, const char *text);
 
-/* value[rows][columns] as coloured cells that fill the frame, row 0 on top: level 0 for exactly 0, 9 for
- * `most`. With `tiles` there are gaps between the cells. */
-void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most,
-                     bool tiles);
+/* value[rows][columns] as coloured cells that fill the frame, row 0 on top. Level 0 is for exactly 0; the
+ * others divide the square roots up to that of `most` evenly, so that small values can be told apart. */
+void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most);
 
 #endif

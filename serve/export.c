@@ -236,6 +236,10 @@ beam_status beam_export(beam_model *m, const beam_export_options *options)
     exporter x;
     if (options->adapter_only && !beam_model_config_of(m)->mask.present)
         return BEAM_FAIL(BEAM_ECONFIG, "--adapter-only: the run trained no mask gates");
+    if (options->adapter_only && options->base_trained)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--adapter-only: the run trained the base model too, and its masks do not fit the "
+                         "base as it was; export the whole model");
     BEAM_TRY(refuse_occupied(options->out));
     beam_status status = open_exporter(&x, m, options);
     if (!status)

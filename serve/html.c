@@ -103,7 +103,8 @@ static const char *const style[] = {
     "svg text{fill:var(--soft)}svg .label{fill:var(--ink)}.gridline{stroke:var(--line);fill:none}",
     ".axis{stroke:var(--soft);fill:none}.line{fill:none;stroke:currentColor;stroke-width:1.8;",
     "stroke-linejoin:round;stroke-linecap:round}.faint{fill:none;stroke:currentColor;stroke-opacity:.28}",
-    ".dot{fill:currentColor;stroke:var(--card);stroke-width:1.5}.tiles{stroke:var(--card);stroke-width:.6}",
+    ".join{fill:none;stroke:currentColor;stroke-opacity:.5;stroke-dasharray:2 5;stroke-linecap:round}",
+    ".dot{fill:currentColor;stroke:var(--card);stroke-width:1.5}.tile{stroke:var(--card);stroke-width:1}",
     ".a{color:var(--a)}.b{color:var(--b)}.c{color:var(--c)}.d{color:var(--d)}.e{color:var(--e)}.f{color:var(-"
     "-f)}",
     ".h0{color:var(--h0)}.h1{color:var(--h1)}.h2{color:var(--h2)}.h3{color:var(--h3)}.h4{color:var(--h4)}",

@@ -70,16 +70,17 @@ static beam_status run_table(const beam_report *r, beam_table *t, beam_table_row
         beam_table_row *row = &(*rows)[i];
         row->name = run->name;
         beam_table_set(row->cell[0], "%.0f", beam_column(steps, BEAM_STEP)[last]);
-        beam_table_set(row->cell[1], "%.4f", beam_column(steps, BEAM_LOSS)[last]);
+        beam_table_set(row->cell[1], "%.4f", beam_column(steps, BEAM_TASK_LOSS)[last]);
         beam_table_set(row->cell[2], "%.4f", beam_report_last_eval(run, BEAM_EVAL_LOSS));
         beam_table_set(row->cell[3], "%.2f%%", 100 * beam_report_last_eval(run, BEAM_EVAL_ACCURACY));
         beam_table_set(row->cell[4], "%.2f", beam_column(steps, BEAM_AVG_ACTIVE)[last]);
         beam_table_set(row->cell[5], "%.1f%%", 100 * beam_report_last_eval(run, BEAM_EVAL_SAVED));
     }
-    *t = (beam_table){.title = "run",
-                      .header = {"steps", "loss", "eval loss", "eval accuracy", "Avg-K", "MoE FLOPs saved"},
-                      .row = *rows,
-                      .rows = r->runs};
+    *t = (beam_table){
+        .title = "run",
+        .header = {"steps", "task loss", "eval loss", "eval accuracy", "Avg-K", "MoE FLOPs saved"},
+        .row = *rows,
+        .rows = r->runs};
     return BEAM_OK;
 }
 

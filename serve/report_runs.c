@@ -6,9 +6,9 @@
 #include "serve/series.h"
 
 enum {
-    SMOOTH_POINTS = 500,
+    CURVE_POINTS = 500,
+    LAYER_POINTS = 200,
     SMOOTH_PARTS = 80,
-    TIME_BINS = 150,
     MAX_COMPARED = 6,
     MAX_EVAL_DOTS = 60,
     HEIGHT = 280
@@ -20,21 +20,25 @@ typedef struct {
     int64_t n, half;     /* steps on each side of a smoothed point */
     double *smooth_x, *smooth_y;
     int64_t points;
+    double range[2]; /* what matters of y: neither the fall at the very start nor single spikes */
 } curve;
 
-static beam_status make_curve(const beam_history *h, int column, curve *out)
+static beam_status make_curve(const beam_history *h, int64_t column, int64_t limit, curve *out)
 {
-    const int64_t n = h->steps.rows, points = n < SMOOTH_POINTS ? n : SMOOTH_POINTS;
-    *out = (curve){.x = beam_column(&h->steps, BEAM_STEP),
-                   .y = beam_column(&h->steps, column),
-                   .n = n,
-                   .half = n / (2 * SMOOTH_PARTS),
-                   .points = points};
-    out->smooth_x = calloc(2 * (size_t)points, sizeof(double));
-    if (!out->smooth_x)
+    const int64_t n = h->steps.rows, points = n < limit ? n : limit, start = n / 20;
+    curve c = {.x = beam_column(&h->steps, BEAM_STEP),
+               .y = beam_column(&h->steps, column),
+               .n = n,
+               .half = n / (2 * SMOOTH_PARTS),
+               .points = points,
+               .range = {NAN, NAN}};
+    BEAM_TRY(beam_series_range(c.y + start, n - start, &c.range[0], &c.range[1]));
+    c.smooth_x = calloc(2 * (size_t)points, sizeof(double));
+    if (!c.smooth_x)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for a curve of %lld points", (long long)points);
-    out->smooth_y = out->smooth_x + points;
-    beam_series_smooth(out->x, out->y, n, out->half, points, out->smooth_x, out->smooth_y);
+    c.smooth_y = c.smooth_x + points;
+    beam_series_smooth(c.x, c.y, n, c.half, points, c.smooth_x, c.smooth_y);
+    *out = c;
     return BEAM_OK;
 }
 
@@ -53,13 +57,6 @@ static beam_axis step_axis(double last)
     return (beam_axis){.label = "optimizer step", .lo = 0, .hi = last, .whole = true};
 }
 
-static beam_axis cover_curve(const char *label, const curve *c)
-{
-    beam_axis y = beam_axis_empty(label);
-    beam_axis_cover(&y, c->smooth_y, c->points);
-    return y;
-}
-
 static void draw_smooth(const beam_chart *chart, const curve *c, const char *style)
 {
     beam_chart_line(chart, c->smooth_x, c->smooth_y, c->points, style);
@@ -70,21 +67,33 @@ static int loss_column(const beam_history *h)
     return isfinite(beam_column(&h->steps, BEAM_TASK_LOSS)[0]) ? BEAM_TASK_LOSS : BEAM_LOSS;
 }
 
+static void draw_evals(const beam_chart *chart, const beam_columns *evals)
+{
+    const double *at = beam_column(evals, BEAM_EVAL_STEP), *loss = beam_column(evals, BEAM_EVAL_LOSS);
+    beam_chart_line(chart, at, loss, evals->rows, "line b");
+    for (int64_t i = 0; i < evals->rows && evals->rows <= MAX_EVAL_DOTS; i++) {
+        char text[80];
+        snprintf(text, sizeof text, "step %.0f: %.4f", at[i], loss[i]);
+        beam_chart_dot(chart, at[i], loss[i], "b", text);
+    }
+}
+
 /* Training loss without the penalties, and the evaluations along the way. */
 static beam_status draw_loss(const beam_history *h, bool wide, FILE *to)
 {
+    const bool evals = h->evals.rows > 0;
     curve c;
     char note[80];
-    BEAM_TRY(make_curve(h, loss_column(h), &c));
-    beam_axis y = cover_curve("nats per token", &c);
-    const int64_t evals = h->evals.rows;
-    if (evals > 0)
-        beam_axis_cover(&y, beam_column(&h->evals, BEAM_EVAL_LOSS), evals);
+    BEAM_TRY(make_curve(h, loss_column(h), CURVE_POINTS, &c));
+    beam_axis y = beam_axis_empty("nats per token");
+    beam_axis_cover(&y, c.range, 2);
+    if (evals)
+        beam_axis_cover(&y, beam_column(&h->evals, BEAM_EVAL_LOSS), h->evals.rows);
     beam_axis_round(&y);
     snprintf(note, sizeof note, "without penalties; line: mean of %lld steps", (long long)(2 * c.half + 1));
     beam_figure_open(to, "Loss", c.half > 0 ? note : "without penalties", wide);
     beam_figure_key(to, "a", "training");
-    if (evals > 0)
+    if (evals)
         beam_figure_key(to, "b", "evaluation");
     beam_figure_body(to);
     const beam_chart chart = beam_chart_open(to, "Loss over steps", step_axis(last_step(h)), y,
@@ -92,15 +101,8 @@ static beam_status draw_loss(const beam_history *h, bool wide, FILE *to)
     if (c.half > 0)
         beam_chart_line(&chart, c.x, c.y, c.n, "faint a");
     draw_smooth(&chart, &c, "line a");
-    if (evals > 0) {
-        const double *at = beam_column(&h->evals, BEAM_EVAL_STEP),
-                     *loss = beam_column(&h->evals, BEAM_EVAL_LOSS);
-        beam_chart_line(&chart, at, loss, evals, "line b");
-        for (int64_t i = 0; i < evals && evals <= MAX_EVAL_DOTS; i++) {
-            snprintf(note, sizeof note, "step %.0f: %.4f", at[i], loss[i]);
-            beam_chart_dot(&chart, at[i], loss[i], "b", note);
-        }
-    }
+    if (evals)
+        draw_evals(&chart, &h->evals);
     beam_chart_close(&chart);
     beam_figure_close(to);
     free_curve(&c);
@@ -113,7 +115,7 @@ static beam_status draw_column(const beam_history *h, int column, const char *ti
 {
     curve c;
     char style[16];
-    BEAM_TRY(make_curve(h, column, &c));
+    BEAM_TRY(make_curve(h, column, CURVE_POINTS, &c));
     beam_axis y = beam_axis_empty(label);
     beam_axis_cover(&y, c.y, c.n);
     beam_axis_round(&y);
@@ -131,29 +133,32 @@ static beam_status draw_column(const beam_history *h, int column, const char *ti
     return BEAM_OK;
 }
 
-/* Kept experts of every layer, as a heat map over time. */
+/* Kept experts of every layer; the colours go from the first layer to the last. */
 static beam_status draw_layers(const beam_history *h, FILE *to)
 {
-    const int64_t n = h->steps.rows, bins = n < TIME_BINS ? n : TIME_BINS;
-    double *value = calloc((size_t)(h->layers * bins), sizeof(double)), most = 0;
-    char until[48];
-    if (!value)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a chart of %lld layers", (long long)h->layers);
+    enum { LIGHTEST = 3 }; /* lighter lines would not show */
+    char last[32];
+    beam_axis y = beam_axis_empty("kept experts per token");
     for (int64_t i = 0; i < h->layers; i++)
-        beam_series_bin(beam_column(&h->steps, BEAM_STEP_COLUMNS + i), n, bins, value + i * bins);
-    for (int64_t i = 0; i < h->layers * bins; i++)
-        most = fmax(most, value[i]);
-    snprintf(until, sizeof until, "%.3g kept experts per token", most);
-    beam_figure_open(to, "Experts kept in each layer", NULL, false);
-    beam_figure_ramp(to, "0", until);
+        beam_axis_cover(&y, beam_column(&h->steps, BEAM_STEP_COLUMNS + i), h->steps.rows);
+    beam_axis_round(&y);
+    snprintf(last, sizeof last, "layer %lld", (long long)h->layers - 1);
+    beam_figure_open(to, "Experts kept in each MoE layer", NULL, false);
+    beam_figure_ramp(to, "layer 0", LIGHTEST, last);
     beam_figure_body(to);
-    const beam_axis y = {.label = "MoE layer", .lo = (double)h->layers - 0.5, .hi = -0.5, .whole = true};
     const beam_chart chart = beam_chart_open(to, "Kept experts of each layer over steps",
                                              step_axis(last_step(h)), y, BEAM_CHART_WIDTH, HEIGHT);
-    beam_chart_heat(&chart, value, h->layers, bins, most, false);
+    for (int64_t i = 0; i < h->layers; i++) {
+        curve c;
+        char style[16];
+        BEAM_TRY(make_curve(h, BEAM_STEP_COLUMNS + i, LAYER_POINTS, &c));
+        const int64_t shade = h->layers > 1 ? i * (BEAM_HEAT_LEVELS - 1 - LIGHTEST) / (h->layers - 1) : 0;
+        snprintf(style, sizeof style, "line h%d", (int)(LIGHTEST + shade));
+        draw_smooth(&chart, &c, style);
+        free_curve(&c);
+    }
     beam_chart_close(&chart);
     beam_figure_close(to);
-    free(value);
     return BEAM_OK;
 }
 
@@ -195,8 +200,9 @@ static beam_status compare(const beam_report *r, bool loss, const char *title, c
     beam_figure_open(to, title, r->runs > n ? "the first six runs" : NULL, false);
     for (int i = 0; i < n && !s; i++) {
         const beam_history *h = &r->run[i].history;
-        s = make_curve(h, loss ? loss_column(h) : BEAM_AVG_ACTIVE, &c[i]);
-        beam_axis_cover(&y, c[i].smooth_y, s ? 0 : c[i].points);
+        s = make_curve(h, loss ? loss_column(h) : BEAM_AVG_ACTIVE, CURVE_POINTS, &c[i]);
+        if (!s)
+            beam_axis_cover(&y, loss ? c[i].range : c[i].smooth_y, loss ? 2 : c[i].points);
         last = fmax(last, last_step(h));
         beam_figure_key(to, series[i], r->run[i].name);
     }

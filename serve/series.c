@@ -1,6 +1,7 @@
 #include "serve/series.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* A sum of what is finite. */
 typedef struct {
@@ -35,8 +36,26 @@ void beam_series_smooth(const double *x, const double *y, int64_t n, int64_t hal
     }
 }
 
-void beam_series_bin(const double *y, int64_t n, int64_t bins, double *out)
+static int ascending(const void *a, const void *b)
 {
-    for (int64_t j = 0; j < bins; j++)
-        out[j] = mean(y, j * n / bins, (j + 1) * n / bins);
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+beam_status beam_series_range(const double *y, int64_t n, double *lo, double *hi)
+{
+    double *sorted = calloc((size_t)n + 1, sizeof *sorted);
+    int64_t finite = 0;
+    if (!sorted)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a chart of %lld steps", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(y[i]))
+            sorted[finite++] = y[i];
+    qsort(sorted, (size_t)finite, sizeof *sorted, ascending);
+    if (finite > 0) {
+        *lo = sorted[finite / 100];
+        *hi = sorted[finite - 1 - finite / 100];
+    }
+    free(sorted);
+    return BEAM_OK;
 }

@@ -67,7 +67,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
      .aliases = "datasets",
-     .help = "Token file (.h5) to train on; for `beam preprocess` the text or JSONL file to make it from."},
+     .help = "Token file (.h5) to train on; `beam preprocess` makes one from text."},
     {KEY(eval_dataset), .kind = BEAM_KEY_TEXT, .initial = "",
      .help = "Token file (.h5) to evaluate on; empty: no evaluation."},
     {KEY(cutoff_len), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(2, 1 << 20), .initial = "2048",

@@ -27,17 +27,16 @@ static beam_status write_resolved(const beam_config *c, char **origins)
 
 static beam_status resume(beam_trainer *t)
 {
-    const char *wanted = t->config->resume_from_checkpoint;
-    char path[BEAM_PATH_MAX];
+    char newest[BEAM_PATH_MAX];
+    const char *path = t->config->resume_from_checkpoint;
     bool found = false;
-    if (strcmp(wanted, "none") == 0)
+    if (strcmp(path, "none") == 0)
         return BEAM_OK;
-    if (strcmp(wanted, "auto") == 0) {
-        BEAM_TRY(beam_checkpoint_newest(t->config->output_dir, path, sizeof path, &found));
+    if (strcmp(path, "auto") == 0) {
+        BEAM_TRY(beam_checkpoint_newest(t->config->output_dir, newest, sizeof newest, &found));
         if (!found)
             return BEAM_OK;
-    } else {
-        BEAM_TRY(beam_join_path(path, sizeof path, wanted, ""));
+        path = newest;
     }
     BEAM_TRY(beam_trainer_restore(t, path));
     beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
