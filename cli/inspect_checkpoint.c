@@ -1,5 +1,6 @@
 /* beam inspect, of a run's checkpoints. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,36 +106,47 @@ static beam_status look(const run_printer *r, const beam_checkpoint_entry *e, be
     return BEAM_OK;
 }
 
-static void print_entry(run_printer *r, const beam_checkpoint_entry *e)
+static void print_line(const beam_checkpoint_entry *e, const beam_checkpoint_state *s)
 {
-    beam_checkpoint_state s = {0};
-    const bool good = look(r, e, &s) == BEAM_OK;
-    r->complete += good;
-    if (!r->options->json) {
-        if (good)
-            printf("%-20s  %" PRId64 " target tokens, %.0f s, penalty %.4g, active %.3f\n", e->name, s.tokens,
-                   s.seconds, s.penalty, s.average_active);
-        else
-            printf("%-20s  not usable: %s\n", e->name, beam_last_error());
+    if (!s) {
+        printf("%-20s  not usable: %s\n", e->name, beam_last_error());
         return;
     }
-    if (!r->first)
-        putchar(',');
-    r->first = false;
+    printf("%-20s  %" PRId64 " target tokens, %.0f s, penalty %.4g", e->name, s->tokens, s->seconds,
+           s->penalty);
+    if (s->average_active >= 0)
+        printf(", active %.3f", s->average_active);
+    printf("\n");
+}
+
+static void put_entry(const beam_checkpoint_entry *e, const beam_checkpoint_state *s)
+{
     beam_printer p = beam_print_open(stdout);
     beam_print_text(&p, "name", e->name);
     beam_print_i64(&p, "step", e->step);
-    beam_print_bool(&p, "usable", good);
-    if (good) {
-        beam_print_i64(&p, "tokens", s.tokens);
-        beam_print_f64(&p, "seconds", s.seconds);
-        beam_print_f64(&p, "penalty", s.penalty);
-        beam_print_f64(&p, "average_active", s.average_active);
-        beam_print_f64(&p, "best_loss", s.best_loss);
+    beam_print_bool(&p, "usable", s != NULL);
+    if (s) {
+        beam_print_i64(&p, "tokens", s->tokens);
+        beam_print_f64(&p, "seconds", s->seconds);
+        beam_print_f64(&p, "penalty", s->penalty);
+        beam_print_f64(&p, "average_active", s->average_active >= 0 ? s->average_active : NAN);
+        beam_print_f64(&p, "best_loss", s->best_loss >= 0 ? s->best_loss : NAN);
     } else {
         beam_print_text(&p, "why", beam_last_error());
     }
     beam_print_close(&p);
+}
+
+/* In the text or in the JSON list; counts the complete ones. */
+static void print_entry(run_printer *r, const beam_checkpoint_entry *e)
+{
+    beam_checkpoint_state state;
+    const bool good = look(r, e, &state) == BEAM_OK;
+    r->complete += good;
+    if (r->options->json && !r->first)
+        putchar(',');
+    r->first = false;
+    (r->options->json ? put_entry : print_line)(e, good ? &state : NULL);
 }
 
 beam_status beam_inspect_run(const char *folder, const beam_inspect_options *o)

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "core/status.h"
+
 typedef struct {
     int64_t tokens;    /* T */
     int32_t *id;       /* [T] token ids */
@@ -16,5 +18,10 @@ typedef struct {
     int64_t targets;       /* number of target >= 0 */
     int64_t counted_total; /* number of counted != 0 */
 } beam_batch;
+
+/* Room for `tokens` tokens in as many sequences; contents undefined, counts zero, b->tokens = tokens. On
+ * failure nothing is left to free. Free with beam_batch_free, which accepts a zeroed batch. */
+beam_status beam_batch_alloc(beam_batch *b, int64_t tokens);
+void beam_batch_free(beam_batch *b);
 
 #endif

@@ -21,7 +21,7 @@ typedef struct {
 } beam_id_lines;
 
 /* Reads the whole file. BEAM_EDATA with file and line if a line is not such an object or an id is outside
- * [0, vocab). Free with beam_ids_free. */
+ * [0, vocab), BEAM_EIO if the file cannot be read. Free with beam_ids_free. */
 beam_status beam_ids_read(const char *path, int64_t vocab, beam_id_lines *out);
 void beam_ids_free(beam_id_lines *lines);
 

@@ -50,21 +50,6 @@ static beam_status sum_rows(beam_loader *l)
     return BEAM_OK;
 }
 
-static beam_status allocate_batch(beam_loader *l)
-{
-    beam_batch *b = &l->batch;
-    const size_t n = (size_t)(l->options.rows * l->options.sequence);
-    b->tokens = (int64_t)n;
-    b->id = calloc(n, sizeof *b->id);
-    b->target = calloc(n, sizeof *b->target);
-    b->position = calloc(n, sizeof *b->position);
-    b->counted = calloc(n, sizeof *b->counted);
-    b->first = calloc(n + 1, sizeof *b->first);
-    if (!b->id || !b->target || !b->position || !b->counted || !b->first)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a batch of %zu tokens", n);
-    return BEAM_OK;
-}
-
 /* Of everything that decides what a row number means; the batch size does not. */
 static uint64_t hash_order(const beam_loader *l)
 {
@@ -96,7 +81,7 @@ static beam_status fill_loader(beam_loader *l, const char *path)
                          "%s: no token of it is a target: every document has a single token or is "
                          "masked out",
                          path);
-    BEAM_TRY(allocate_batch(l));
+    BEAM_TRY(beam_batch_alloc(&l->batch, l->options.rows * l->options.sequence));
     l->epoch_stream = beam_hash_string("order of rows in an epoch");
     l->hash = hash_order(l);
     return BEAM_OK;
@@ -131,11 +116,7 @@ void beam_loader_close(beam_loader *l)
     beam_tokens_free(&l->tokens);
     beam_packing_free(&l->packing);
     free(l->sum);
-    free(l->batch.id);
-    free(l->batch.target);
-    free(l->batch.position);
-    free(l->batch.counted);
-    free(l->batch.first);
+    beam_batch_free(&l->batch);
     free(l);
 }
 

@@ -30,16 +30,10 @@ static void record(void *context, int layer, const beam_route *route)
 /* The sequence as a batch of one. */
 static beam_status make_batch(const int32_t *ids, int64_t n, beam_batch *b)
 {
-    b->tokens = b->counted_total = n;
+    BEAM_TRY(beam_batch_alloc(b, n));
+    b->counted_total = n;
     b->targets = n - 1;
     b->sequences = 1;
-    b->id = malloc((size_t)n * sizeof *b->id);
-    b->target = malloc((size_t)n * sizeof *b->target);
-    b->position = malloc((size_t)n * sizeof *b->position);
-    b->counted = malloc((size_t)n);
-    b->first = malloc(2 * sizeof *b->first);
-    if (!b->id || !b->target || !b->position || !b->counted || !b->first)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld tokens", (long long)n);
     for (int64_t i = 0; i < n; i++) {
         b->id[i] = ids[i];
         b->target[i] = i + 1 < n ? ids[i + 1] : -1;
@@ -49,15 +43,6 @@ static beam_status make_batch(const int32_t *ids, int64_t n, beam_batch *b)
     b->first[0] = 0;
     b->first[1] = (int32_t)n;
     return BEAM_OK;
-}
-
-static void free_batch(beam_batch *b)
-{
-    free(b->id);
-    free(b->target);
-    free(b->position);
-    free(b->counted);
-    free(b->first);
 }
 
 static beam_status allocate(recorder *r, beam_score_result *out)
@@ -92,7 +77,7 @@ beam_status beam_score(beam_model *m, const int32_t *ids, int64_t n, beam_score_
         out->logprob[i] = -out->logprob[i];
     free(r.expert);
     free(r.keep);
-    free_batch(&batch);
+    beam_batch_free(&batch);
     if (status)
         beam_score_free(out);
     return status;

@@ -42,14 +42,9 @@ beam_status beam_bench_gemm(beam_backend *be, double *flops)
 static beam_status random_batch(const beam_bench_options *o, beam_batch *b)
 {
     const int64_t n = o->rows * o->sequence;
-    *b = (beam_batch){.tokens = n, .sequences = (int)o->rows, .targets = n, .counted_total = n};
-    b->id = malloc((size_t)n * sizeof *b->id);
-    b->target = malloc((size_t)n * sizeof *b->target);
-    b->position = malloc((size_t)n * sizeof *b->position);
-    b->counted = malloc((size_t)n);
-    b->first = malloc((size_t)(o->rows + 1) * sizeof *b->first);
-    if (!b->id || !b->target || !b->position || !b->counted || !b->first)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld tokens", (long long)n);
+    BEAM_TRY(beam_batch_alloc(b, n));
+    b->sequences = (int)o->rows;
+    b->targets = b->counted_total = n;
     for (int64_t i = 0; i < n; i++) {
         b->id[i] = (int32_t)(beam_random_bits(1, 0, (uint64_t)i) % (uint64_t)o->config->vocab_size);
         b->target[i] = (int32_t)(beam_random_bits(1, 1, (uint64_t)i) % (uint64_t)o->config->vocab_size);
@@ -59,15 +54,6 @@ static beam_status random_batch(const beam_bench_options *o, beam_batch *b)
     for (int64_t i = 0; i <= o->rows; i++)
         b->first[i] = (int32_t)(i * o->sequence);
     return BEAM_OK;
-}
-
-static void free_batch(beam_batch *b)
-{
-    free(b->id);
-    free(b->target);
-    free(b->position);
-    free(b->counted);
-    free(b->first);
 }
 
 /* Gates that keep the `active` best candidates of every token: c[rank] decides alone. */
@@ -169,7 +155,7 @@ beam_status beam_bench_train(const beam_bench_options *o, beam_backend *be, beam
         status = random_batch(o, &batch);
     if (!status)
         status = time_steps(o, m, &adamw, &batch, out);
-    free_batch(&batch);
+    beam_batch_free(&batch);
     beam_adamw_close(&adamw, be);
     beam_model_close(m);
     return status;

@@ -26,14 +26,8 @@ static void put_line(beam_batch *b, const beam_id_line *line)
 
 static beam_status make_batch(const beam_id_lines *lines, const char *path, int64_t most, beam_batch *b)
 {
-    const size_t n = (size_t)most;
-    b->id = malloc(n * sizeof *b->id);
-    b->target = malloc(n * sizeof *b->target);
-    b->position = malloc(n * sizeof *b->position);
-    b->counted = malloc(n);
-    b->first = malloc((n + 1) * sizeof *b->first); /* a line has at least one token */
-    if (!b->id || !b->target || !b->position || !b->counted || !b->first)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a batch of %zu tokens", n);
+    BEAM_TRY(beam_batch_alloc(b, most));
+    b->tokens = 0;
     for (int64_t i = 0; i < lines->n; i++) {
         BEAM_ASSERT(b->tokens + lines->line[i].n <= most);
         put_line(b, &lines->line[i]);
@@ -42,15 +36,6 @@ static beam_status make_batch(const beam_id_lines *lines, const char *path, int6
         return BEAM_FAIL(
             BEAM_EDATA, "%s: no token is a target: every line has a single id, or a \"loss\" of zeros", path);
     return BEAM_OK;
-}
-
-static void free_batch(beam_batch *b)
-{
-    free(b->id);
-    free(b->target);
-    free(b->position);
-    free(b->counted);
-    free(b->first);
 }
 
 static beam_status measure_masks(beam_model *m, beam_grads_result *out)
@@ -97,7 +82,7 @@ beam_status beam_gradients(beam_model *m, const beam_id_lines *lines, const char
     beam_status status = make_batch(lines, path, beam_model_max_tokens(m), &batch);
     if (!status)
         status = pass(m, &batch, weights, out);
-    free_batch(&batch);
+    beam_batch_free(&batch);
     return status;
 }
 
