@@ -101,7 +101,7 @@ static void print_eval(const beam_report *r, int i)
     beam_print_f64(&p, "avg_active", e->avg_active);
     beam_print_i64(&p, "top_k", e->top_k);
     beam_print_f64(&p, "moe_flops_saved", e->moe_flops_saved);
-    putchar('}');
+    beam_print_close(&p);
 }
 
 static void print_run(const beam_report *r, int i)
@@ -116,7 +116,7 @@ static void print_run(const beam_report *r, int i)
     beam_print_f64(&p, "avg_active", beam_column(steps, BEAM_AVG_ACTIVE)[last]);
     beam_print_f64(&p, "eval_loss", beam_report_last_eval(&r->run[i], BEAM_EVAL_LOSS));
     beam_print_f64(&p, "eval_accuracy", beam_report_last_eval(&r->run[i], BEAM_EVAL_ACCURACY));
-    putchar('}');
+    beam_print_close(&p);
 }
 
 static void print_json(const beam_report *r, const char *page)
@@ -133,7 +133,7 @@ static void print_json(const beam_report *r, const char *page)
         print_run(r, i);
     putchar(']');
     beam_print_text(&p, "page", page);
-    beam_print_close(&p);
+    beam_print_end(&p);
 }
 
 static beam_status report(const beam_args *arguments, const char *page, bool json, beam_report *r)

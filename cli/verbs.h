@@ -17,6 +17,7 @@
     VERB(grads, "loss and gradients of one batch, for comparing with another framework")                     \
     VERB(export, "a trained model, or its masks, as a Hugging Face folder")                                  \
     VERB(inspect, "what a checkpoint, model folder or token file holds")                                     \
+    VERB(report, "evaluations and runs side by side: a table and an HTML page")                              \
     VERB(bench, "timings with the hardware bound beside each")                                               \
     VERB(validate, "check a configuration: every key, its value and where it came from")                     \
     VERB(doctor, "what this machine has and lacks")

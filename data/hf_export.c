@@ -75,7 +75,9 @@ beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf
     json_decref(root);
     if (!text)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to write it", to);
-    const beam_status status = beam_file_write(to, text, strlen(text));
+    const size_t size = strlen(text);
+    text[size] = '\n'; /* in the place of the zero byte */
+    const beam_status status = beam_file_write(to, text, size + 1);
     free(text);
     return status;
 }

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 """Compares beam with the same model written in eager PyTorch, straight from the mathematics.
 
-Needs Python 3.11 and PyTorch 1.13 or later (Debian: apt install python3-torch); no other package. The decoder
-is Hugging Face's Qwen3-MoE, the masks are those of docs/method.md, and every gradient comes from autograd.
-Nothing here shares code with beam, so agreement is evidence.
+Needs Python 3.11 and PyTorch 1.13 or later (Debian: apt install python3-torch), nothing else. The decoder is
+Hugging Face's Qwen3-MoE, the masks are those of docs/method.md, and every gradient comes from autograd.
 
   parity  runs `beam score` and `beam grads` and compares log-probabilities, kept experts, losses and every
           parameter's gradient. Exit code 1 if log-probabilities differ by more than 2e-5, a loss by more than
@@ -78,6 +77,7 @@ def write_random_ids(path, vocab):
     lines = [{"ids": [draw.randrange(vocab) for _ in range(n)]} for n in (64, 1, 37, 50)]
     lines[2]["loss"] = [int(i >= 12 and i % 5 != 0) for i in range(37)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
 
 
 def rms_norm(x, weight, epsilon):
@@ -86,9 +86,9 @@ def rms_norm(x, weight, epsilon):
 
 def rotate(x, angle):
     """x [B,H,S,Dh]: the pairs (i, i + Dh/2) turn by angle [S,Dh/2] (rotate_half)."""
-    angle = torch.cat((angle, angle), dim=-1)
+    cosine, sine = (torch.cat((t, t), dim=-1).to(x.dtype) for t in (angle.cos(), angle.sin()))
     first, second = x.chunk(2, dim=-1)
-    return x * angle.cos() + torch.cat((-second, first), dim=-1) * angle.sin()
+    return x * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
 class Decoder:
@@ -102,8 +102,9 @@ class Decoder:
         """Logits [B,S,V] of ids [B,S]."""
         c, w, self.routes = self.config, self.weights, []
         x = w["model.embed_tokens.weight"][ids]
-        half = torch.arange(0, c.head_dim, 2, dtype=x.dtype) / c.head_dim
-        angle = torch.outer(torch.arange(ids.shape[1], dtype=x.dtype), c.rope_theta ** -half)
+        # In float32 whatever the model's type, as in Hugging Face: far angles depend on that rounding.
+        frequency = 1 / c.rope_theta ** (torch.arange(0, c.head_dim, 2).float() / c.head_dim)
+        angle = torch.outer(torch.arange(ids.shape[1]).float(), frequency)
         for i in range(c.num_hidden_layers):
             layer = f"model.layers.{i}."
             normed = rms_norm(x, w[layer + "input_layernorm.weight"], c.rms_norm_eps)
@@ -174,7 +175,7 @@ class Decoder:
 def load_balancing_loss(z, experts, top_k):
     """Hugging Face's load_balancing_loss_func: z [N,E] are the router logits of all tokens and layers."""
     probability = F.softmax(z, dim=-1)
-    load = F.one_hot(torch.topk(probability, top_k, dim=-1).indices, experts).to(z.dtype).mean(0)
+    load = F.one_hot(torch.topk(probability, top_k).indices, experts).to(z.dtype).mean(0)
     return experts * (load * probability.mean(0).unsqueeze(0)).sum()
 
 
@@ -193,7 +194,8 @@ def all_losses(model, lines, penalty, balance):
         scores.append(SimpleNamespace(logprob=logprob, routes=model.routes))
         nll.append(-logprob[wanted])
     routes = [route for score in scores for route in score.routes]
-    task, mask = torch.cat(nll).mean(), mask_loss(routes) if c.expert_mask else torch.zeros(())
+    # Without gates every mask counts as open.
+    task, mask = torch.cat(nll).mean(), mask_loss(routes) if c.expert_mask else torch.ones(())
     spread = load_balancing_loss(torch.cat([r.z for r in routes]), c.num_experts, c.num_experts_per_tok)
     return {"loss": task + penalty * mask + balance * spread, "task_loss": task, "mask_loss": mask,
             "balance_loss": spread}, scores
@@ -205,10 +207,9 @@ def choose_trained(weights, trainable):
 
 
 def run(command):
-    command = [str(word) for word in command]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\nfailed with exit code {done.returncode}")
+        sys.exit(f"{' '.join(done.args)}: exit code {done.returncode}")
     return done.stdout
 
 
@@ -235,25 +236,27 @@ def expert_disagreements(ours, reference):
     """(token, layer) pairs whose kept experts are not the same ones in the same order."""
     count = 0
     for mine, line in zip(ours, reference):
-        for layer, route in enumerate(line.routes):
-            for token, (candidate, hard) in enumerate(zip(route.candidate.tolist(), route.hard.tolist())):
-                kept = [e for e, keep in zip(candidate, hard) if keep]
-                count += mine["experts"][token][layer] != kept or mine["active"][token][layer] != len(kept)
+        for layer, r in enumerate(line.routes):
+            kept = [c[h].tolist() for c, h in zip(r.candidate, r.hard)]
+            count += sum(k != e[layer] or len(k) != n[layer]
+                         for k, e, n in zip(kept, mine["experts"], mine["active"]))
     return count
 
 
 def gradient_errors(ours, trained):
-    """[(relative error in the L2 norm, name)], worst first. What is smaller than 1e-6 of the whole gradient
-    is measured against that: a gradient that is zero by cancellation has no relative error."""
+    """[(relative error in the L2 norm, name)], worst first. Two cases are measured against more than the
+    tensor's own size, for what is left after cancellation has no relative error: everything below 1e-6 of
+    the whole gradient against that, and a router_scale, one sum over all tokens, together with its rank_bias.
+    """
     reference = {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in trained.items()}
-    floor = 1e-6 * math.sqrt(sum(g.double().pow(2).sum().item() for g in reference.values()))
-    strange = set(ours) - set(reference) - {*LOSSES, "avg_active"}
-    errors = [(math.inf, name + " (does not train)") for name in strange]
+    size = {n: g.double().norm().item() for n, g in reference.items()}
+    floor = max(1e-6 * math.hypot(*size.values()), 1e-30)
+    errors = [(math.inf, n) for n in set(ours) - set(reference) - {*LOSSES, "avg_active"}]
     for name, g in reference.items():
-        if name not in ours or ours[name].shape != g.shape:
-            errors.append((math.inf, name + " (absent or of another shape)"))
-            continue
-        error = (ours[name].double() - g).norm().item() / max(g.double().norm().item(), floor, 1e-30)
+        beside = size[name.replace("router_scale", "rank_bias")] if "router_scale" in name else 0
+        error = math.inf  # absent, or of another shape
+        if name in ours and ours[name].shape == g.shape:
+            error = (ours[name].double() - g).norm().item() / max(math.hypot(size[name], beside), floor)
         errors.append((math.inf if math.isnan(error) else error, name))
     return sorted(errors, reverse=True)
 
@@ -269,9 +272,7 @@ def parity(args):
     weights = read_weights(args.model, getattr(torch, args.dtype))
     trained = choose_trained(weights, args.trainable)
     with tempfile.TemporaryDirectory() as folder:
-        ids = args.ids or Path(folder) / "ids.jsonl"
-        if not args.ids:
-            write_random_ids(ids, config.vocab_size)
+        ids = args.ids or write_random_ids(Path(folder) / "ids.jsonl", config.vocab_size)
         lines = [json.loads(line) for line in ids.read_text().splitlines() if line.strip()]
         scores, grads = run_beam(args, ids)
     with torch.no_grad():
@@ -279,14 +280,13 @@ def parity(args):
     losses, _ = all_losses(Decoder(config, weights, args.soft), lines, args.penalty, args.balance)
     losses["loss"].backward()
 
-    routes = [r for line in reference for r in line.routes]
+    routes = [route for score in reference for route in score.routes]
     kept = torch.cat([r.hard for r in routes]).double().sum(1)
     note = f"of {len(kept)} (token, layer); Avg-K {kept.mean():.3f}"
     if config.expert_mask:
-        note += f"; mask logits are {min((r.u - r.cutoff).abs().min() for r in routes):.1e} from the cutoff"
-    tokens = sum(len(line["ids"]) for line in lines)
-    print(f"{args.model}: {tokens} tokens in {len(lines)} sequences; trainable "
-          f"{args.trainable}, penalty {args.penalty:g}, balance {args.balance:g}"
+        note += f"; nearest mask logit to the cutoff: {min((r.u - r.cutoff).abs().min() for r in routes):.1e}"
+    print(f"{args.model}: {sum(len(line['ids']) for line in lines)} tokens in {len(lines)} sequences; "
+          f"trainable {args.trainable}, penalty {args.penalty:g}, balance {args.balance:g}"
           f"{', soft masks' if args.soft else ''}; reference in {args.dtype}")
     good = [show("log-probabilities", logprob_error(scores, reference), LIMITS["logprob"], "largest error"),
             show("kept experts", expert_disagreements(scores, reference), 0, note)]
@@ -295,9 +295,9 @@ def parity(args):
     for name in LOSSES:
         value = grads[name].item()
         good.append(show(name, abs(value - losses[name].item()), LIMITS["loss"], f"{value:.7f}"))
-    errors = gradient_errors(grads, trained)
-    good.append(show(f"{len(trained)} gradients", errors[0][0], LIMITS["gradient"], f"worst: {errors[0][1]}"))
-    return 0 if all(good) else 1
+    error, name = gradient_errors(grads, trained)[0]
+    good.append(show(f"{len(trained)} gradients", error, LIMITS["gradient"], f"worst: {name}"))
+    return int(not all(good))
 
 
 def random_weights(c, active):

@@ -1,12 +1,10 @@
 #include "serve/chart.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "serve/html.h"
 
-enum { MAX_POINTS = 1000, LEFT = 46, RIGHT = 14, TOP = 26, BOTTOM = 40, TICK_DISTANCE = 52 };
+enum { MAX_POINTS = 1000, LEFT = 46, RIGHT = 22, TOP = 26, BOTTOM = 40, TICKS_ACROSS = 75, TICKS_UP = 38 };
 
 void beam_figure_open(FILE *to, const char *title, const char *note, bool wide)
 {
@@ -93,22 +91,18 @@ void beam_axis_round(beam_axis *a)
 /* A round number in few characters: 20k, 0.05, 2e-5. */
 static void print_tick(FILE *to, double value, double step, double largest)
 {
-    char text[32];
-    if (largest >= 1e4 && largest < 1e12) {
+    if (value == 0) {
+        putc('0', to);
+    } else if (largest >= 1e4 && largest < 1e12) {
         const bool millions = largest >= 1e7;
-        fprintf(to, "%.10g%s", value / (millions ? 1e6 : 1e3), value == 0 ? "" : millions ? "M" : "k");
-        return;
-    }
-    if (largest < 1e-2 || largest >= 1e12) {
-        snprintf(text, sizeof text, "%.3g", value);
-        char *e = strstr(text, "e-0");
-        if (e)
-            memmove(e + 2, e + 3, strlen(e + 3) + 1);
+        fprintf(to, "%.10g%c", value / (millions ? 1e6 : 1e3), millions ? 'M' : 'k');
+    } else if (largest < 1e-2 || largest >= 1e12) {
+        const double exponent = floor(log10(largest));
+        fprintf(to, "%.3ge%.0f", value / pow(10, exponent), exponent);
     } else {
         const double digits = -floor(log10(step) + 1e-9);
-        snprintf(text, sizeof text, "%.*f", digits > 0 ? (int)digits : 0, value);
+        fprintf(to, "%.*f", digits > 0 ? (int)digits : 0, value);
     }
-    fputs(text, to);
 }
 
 double beam_chart_x(const beam_chart *c, double x)
@@ -124,7 +118,7 @@ double beam_chart_y(const beam_chart *c, double y)
 static void draw_ticks(const beam_chart *c, const beam_axis *a, bool across)
 {
     const double low = fmin(a->lo, a->hi), high = fmax(a->lo, a->hi);
-    const double step = tick_step(a, fmax(2, (across ? c->width / 1.4 : c->height) / TICK_DISTANCE));
+    const double step = tick_step(a, fmax(2, across ? c->width / TICKS_ACROSS : c->height / TICKS_UP));
     const double largest = fmax(fabs(low), fabs(high));
     for (double i = ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) {
         const double value = i == 0 ? 0 : i * step; /* no minus zero */

@@ -89,8 +89,10 @@ static const char *const style[] = {
     "figcaption{display:flex;flex-wrap:wrap;align-items:baseline;gap:2px "
     "14px;margin-bottom:8px;font-size:14px;",
     "color:var(--soft)}figcaption b{font-size:15px;color:var(--ink)}",
-    ".key{display:inline-flex;align-items:center;gap:6px;white-space:nowrap}.key i{width:16px;height:3px;",
-    "border-radius:2px;background:currentColor}.ramp{gap:0}.ramp i{width:13px;height:11px;border-radius:0}",
+    ".key{white-space:nowrap}.key "
+    "i{display:inline-block;width:16px;height:3px;margin-right:6px;vertical-align:.25em;",
+    "border-radius:2px;background:currentColor}.ramp "
+    "i{width:13px;height:11px;margin:0;border-radius:0;vertical-align:-1px}",
     ".ramp span{margin:0 6px}",
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}",
     "th,td{padding:9px 14px;text-align:right;white-space:nowrap;border-top:1px solid var(--line)}",
@@ -100,10 +102,13 @@ static const char *const style[] = {
     "system-ui,-apple-system,'Segoe "
     "UI',Roboto,",
     "'Helvetica Neue','DejaVu Sans',sans-serif;font-variant-numeric:tabular-nums}.wide>svg{min-width:800px}",
-    "svg text{fill:var(--soft)}svg .label{fill:var(--ink)}.gridline{stroke:var(--line);fill:none}",
+    "svg text{fill:var(--soft)}svg "
+    ".label{fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}."
+    "gridline{stroke:var(--line);fill:none}",
     ".axis{stroke:var(--soft);fill:none}.line{fill:none;stroke:currentColor;stroke-width:1.8;",
     "stroke-linejoin:round;stroke-linecap:round}.faint{fill:none;stroke:currentColor;stroke-opacity:.28}",
-    ".join{fill:none;stroke:currentColor;stroke-opacity:.5;stroke-dasharray:2 5;stroke-linecap:round}",
+    ".join{fill:none;stroke:currentColor;stroke-opacity:.75;stroke-width:1.3;stroke-dasharray:1 "
+    "4;stroke-linecap:round}",
     ".dot{fill:currentColor;stroke:var(--card);stroke-width:1.5}.tile{stroke:var(--card);stroke-width:1}",
     ".a{color:var(--a)}.b{color:var(--b)}.c{color:var(--c)}.d{color:var(--d)}.e{color:var(--e)}.f{color:var(-"
     "-f)}",

@@ -191,7 +191,7 @@ static void draw_load(const beam_report_eval *eval, double most, FILE *to)
     const beam_axis x = {.label = "expert", .lo = -0.5, .hi = (double)e->experts - 0.5, .whole = true};
     const beam_axis y = {.label = "MoE layer", .lo = (double)e->layers - 0.5, .hi = -0.5, .whole = true};
     snprintf(until, sizeof until, "%.2g kept per token (square-root scale)", most);
-    beam_figure_open(to, "Load of each expert:", eval->name, e->experts > 64);
+    beam_figure_open(to, "Load of each expert", eval->name, e->experts > 64);
     beam_figure_ramp(to, "never", 0, until);
     beam_figure_body(to);
     const double height = fmin(66 + 24 * (double)e->layers, 66 + 10 * (double)e->layers + 140);

@@ -53,7 +53,7 @@ typedef struct {
     beam_lr_kind lr_scheduler_type;
     double num_train_epochs;
     int64_t max_steps;         /* 0: num_train_epochs decides */
-    int64_t max_skipped_steps; /* non-finite steps in a row before giving up */
+    int64_t max_skipped_steps; /* non-finite steps in a row that are endured */
     uint64_t seed;
 
     /* output */

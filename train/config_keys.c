@@ -111,7 +111,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(max_steps), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, COUNT, .initial = "0",
      .aliases = "train_iters", .help = "Optimizer steps; 0: `num_train_epochs` decides."},
     {KEY(max_skipped_steps), .kind = BEAM_KEY_INT, COUNT, .initial = "10",
-     .help = "A step with a non-finite loss or gradient is skipped; this many in a row end the run."},
+     .help = "A step with a non-finite loss or gradient is skipped; more than this many in a row end the run."},
     {KEY(seed), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "42",
      .help = "Decides the order of samples and random starting weights."},
 

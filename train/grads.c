@@ -48,9 +48,11 @@ static beam_status measure_masks(beam_model *m, beam_grads_result *out)
     const beam_status status = beam_model_take_stats(m, stats);
     for (int64_t i = 0; !status && i < layers; i++) {
         const double *row = stats + i * columns;
-        out->avg_active += row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS] / (double)layers;
-        out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS] / (double)layers;
+        out->avg_active += row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
+        out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS];
     }
+    out->avg_active /= (double)layers;
+    out->mask_loss /= (double)layers;
     free(stats);
     return status;
 }

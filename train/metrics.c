@@ -8,7 +8,8 @@
 
 #include "core/log.h"
 
-/* Bytes of the leading lines whose step is at most `step`. Every line starts with {"step":N, . */
+/* Bytes of the leading lines whose step is at most `step`; -1 with errno set if the file cannot be read.
+ * Every line starts with {"step":N, . */
 static long keep_until(FILE *f, int64_t step)
 {
     char *line = NULL;
@@ -21,6 +22,8 @@ static long keep_until(FILE *f, int64_t step)
             break;
         keep += n;
     }
+    if (n < 0 && !feof(f))
+        keep = -1;
     free(line);
     return keep;
 }
@@ -33,7 +36,7 @@ beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t s
         return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", m->path, strerror(errno));
     rewind(m->file);
     const long keep = keep_until(m->file, step);
-    if (ftruncate(fileno(m->file), keep) != 0)
+    if (keep < 0 || ftruncate(fileno(m->file), keep) != 0)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot shorten to step %lld: %s", m->path, (long long)step,
                          strerror(errno));
     fseek(m->file, 0, SEEK_END);
@@ -112,5 +115,5 @@ void beam_progress(const beam_trainer *t, const beam_step_result *r, double toke
         (long long)t->state.step, (long long)t->total_steps,
         100.0 * (double)t->state.step / (double)t->total_steps, r->loss, mask, r->grad_norm, r->learning_rate,
         tokens_per_s, (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60),
-        r->skipped ? " | SKIPPED: not finite" : "");
+        !r->skipped ? "" : r->targets > 0 ? " | SKIPPED: not finite" : " | SKIPPED: no targets");
 }

@@ -18,12 +18,12 @@ typedef struct {
 beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t step);
 beam_status beam_metrics_close(beam_metrics *m);
 
-/* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr tokens_per_s seconds active[...].
- * BEAM_EIO if it cannot be written. */
+/* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr [balance_loss] tokens_per_s seconds
+ * tokens skipped active[...]. BEAM_EIO if it cannot be written. */
 beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
                               double tokens_per_s);
 
-/* One line: step eval_loss eval_accuracy eval_avg_active. */
+/* One line: step eval_loss eval_accuracy eval_avg_active eval_moe_flops_saved. */
 beam_status beam_metrics_eval(beam_metrics *m, const beam_trainer *t, const beam_eval_result *r);
 
 /* step 120/2000 6.0% | loss 1.2345 (task 1.20 mask 0.03) | active 3.90/8 | beta 0.30 | gnorm 0.41 |

@@ -25,22 +25,39 @@ static beam_status write_resolved(const beam_config *c, char **origins)
     return status;
 }
 
+static bool resumes_by_itself(const beam_config *c)
+{
+    return strcmp(c->resume_from_checkpoint, "auto") == 0;
+}
+
+/* Checkpoints of an earlier run that are ahead of this one would be taken for its own: this run's would be
+ * pruned as the older ones, and resuming and export would find the others. */
+static beam_status refuse_newer(const beam_trainer *t, const char *newest)
+{
+    beam_checkpoint_state state;
+    BEAM_TRY(beam_checkpoint_read_state(newest, &state));
+    if (state.step <= t->state.step)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG,
+                     "%s is there already, ahead of step %lld where this run would start. To go on from it say "
+                     "resume_from_checkpoint: auto; else use another output_dir, or move it and its like away",
+                     newest, (long long)t->state.step);
+}
+
 static beam_status resume(beam_trainer *t)
 {
+    const beam_config *c = t->config;
     char newest[BEAM_PATH_MAX];
-    const char *path = t->config->resume_from_checkpoint;
-    bool found = false;
-    if (strcmp(path, "none") == 0)
-        return BEAM_OK;
-    if (strcmp(path, "auto") == 0) {
-        BEAM_TRY(beam_checkpoint_newest(t->config->output_dir, newest, sizeof newest, &found));
-        if (!found)
-            return BEAM_OK;
-        path = newest;
+    bool found;
+    BEAM_TRY(beam_checkpoint_newest(c->output_dir, newest, sizeof newest, &found));
+    const char *path = c->resume_from_checkpoint;
+    if (resumes_by_itself(c))
+        path = found ? newest : "none";
+    if (strcmp(path, "none") != 0) {
+        BEAM_TRY(beam_trainer_restore(t, path));
+        beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
     }
-    BEAM_TRY(beam_trainer_restore(t, path));
-    beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
-    return BEAM_OK;
+    return found && !resumes_by_itself(c) ? refuse_newer(t, newest) : BEAM_OK;
 }
 
 static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
@@ -61,7 +78,7 @@ static beam_status save(beam_trainer *t)
 {
     BEAM_TRY(beam_trainer_save(t));
     beam_debug("saved step %lld", (long long)t->state.step);
-    return beam_checkpoint_prune(t->config->output_dir, (int)t->config->save_total_limit, -1);
+    return beam_checkpoint_prune(t->config->output_dir, (int)t->config->save_total_limit, t->state.step);
 }
 
 static bool due(int64_t step, int64_t every)
@@ -69,7 +86,7 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
-/* Runs until the last step, a stop request or a failure; the state that is left has been saved. */
+/* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint. */
 static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_after)
 {
     const beam_config *c = t->config;
@@ -79,6 +96,8 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         const double start = beam_seconds();
         beam_step_result r;
         const beam_status status = beam_trainer_step(t, &r);
+        if (status != BEAM_OK && status != BEAM_ENUMERIC) /* the step did not happen */
+            return status;
         const double spent = beam_seconds() - start;
         average = average > 0 ? 0.9 * average + 0.1 * spent : spent;
         t->state.seconds += spent;
@@ -94,8 +113,9 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
             BEAM_TRY(save(t));
         if (stop)
             return BEAM_FAIL(BEAM_STOPPED,
-                             "stopped at step %lld of %lld; the same command goes on from there",
-                             (long long)t->state.step, (long long)t->total_steps);
+                             "stopped at step %lld of %lld; %s goes on from there", (long long)t->state.step,
+                             (long long)t->total_steps,
+                             resumes_by_itself(c) ? "the same command" : "resume_from_checkpoint: auto");
     }
     return BEAM_OK;
 }
@@ -129,11 +149,12 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     BEAM_TRY(beam_join_path(log, sizeof log, c->output_dir, "log.0.txt"));
     if (beam_log_also_to(log) != 0)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", log, strerror(errno));
-    BEAM_TRY(write_resolved(c, origins));
     beam_signals_listen();
     beam_status status = beam_trainer_open(&t, c);
     if (!status)
         status = resume(&t);
+    if (!status) /* not before: what is refused leaves the folder's own configuration alone */
+        status = write_resolved(c, origins);
     if (!status)
         status = beam_metrics_open(&metrics, c->output_dir, t.state.step);
     if (!status) {

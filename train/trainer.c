@@ -36,11 +36,26 @@ static beam_status open_data(beam_trainer *t)
 {
     const beam_config *c = t->config;
     BEAM_TRY(open_loader(c, c->dataset, true, &t->train));
-    BEAM_TRY(check_vocabulary(t, t->train, c->dataset));
-    if (c->eval_dataset[0]) {
+    if (c->eval_dataset[0])
         BEAM_TRY(open_loader(c, c->eval_dataset, false, &t->eval));
+    return BEAM_OK;
+}
+
+/* What only model, data and configuration together can get wrong. */
+static beam_status check_together(const beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    const beam_model_config *m = beam_model_config_of(t->model);
+    BEAM_TRY(check_vocabulary(t, t->train, c->dataset));
+    if (t->eval)
         BEAM_TRY(check_vocabulary(t, t->eval, c->eval_dataset));
-    }
+    if (c->mask.mode == BEAM_MASK_OFF && m->mask.present)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "mask.mode is off, but %s has mask gates; give the base model it was made from",
+                         c->model_name_or_path);
+    if (c->mask.target_active > (double)m->top_k) /* false for NaN: no target */
+        return BEAM_FAIL(BEAM_ECONFIG, "mask.target_active is %g, but %s runs only %lld experts per token",
+                         c->mask.target_active, c->model_name_or_path, (long long)m->top_k);
     return BEAM_OK;
 }
 
@@ -101,8 +116,9 @@ beam_status beam_trainer_open(beam_trainer *t, const beam_config *c)
 {
     *t = (beam_trainer){.config = c};
     BEAM_TRY(beam_open_backend(c->backend, c->threads, &t->backend));
+    BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
-    BEAM_TRY(open_data(t));
+    BEAM_TRY(check_together(t));
     BEAM_TRY(open_optimizer(t));
     plan_steps(t);
     t->state = (beam_checkpoint_state){
@@ -225,7 +241,7 @@ static void update(beam_trainer *t, const beam_step_result *r)
 static beam_status count_skipped(beam_trainer *t, const beam_step_result *r)
 {
     t->state.skipped += r->skipped;
-    t->state.skipped_in_a_row = r->skipped ? t->state.skipped_in_a_row + 1 : 0;
+    t->state.skipped_in_a_row = r->skipped && r->targets > 0 ? t->state.skipped_in_a_row + 1 : 0;
     if (t->state.skipped_in_a_row <= t->config->max_skipped_steps)
         return BEAM_OK;
     return BEAM_FAIL(
@@ -242,6 +258,7 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
                               .learning_rate = beam_learning_rate(&t->schedule, t->state.step + 1)};
     beam_loader_count(t->train, t->state.rows, rows_per_step(t), &out->targets, &out->tokens);
     step_sums sums = {0};
+    memset(t->active, 0, (size_t)beam_moe_layers(beam_model_config_of(t->model)) * sizeof *t->active);
     if (out->targets > 0) {
         BEAM_TRY(accumulate(t, out->penalty, out->targets, out->tokens, &sums));
         BEAM_TRY(measure_masks(t, out));

@@ -27,19 +27,21 @@ typedef struct {
     double *active; /* [moe layers] kept experts per token in the last step */
 } beam_trainer;
 
-/* What one step did. Losses are means over the step's targets, in nats. */
+/* What one step did. task_loss is the mean over the step's targets, in nats; mask_loss is L_reg and
+ * balance_loss L_bal of docs/method.md, before their weights; loss is the weighted sum. */
 typedef struct {
     double loss, task_loss, mask_loss, balance_loss;
     double avg_active, penalty, grad_norm, learning_rate;
     int64_t targets, tokens;
-    bool skipped; /* a non-finite loss or gradient: nothing was updated */
+    bool skipped; /* nothing was updated: a non-finite loss or gradient, or no target in the step's rows */
 } beam_step_result;
 
 /* Builds everything a run needs, at step 0. On failure close is still needed. */
 beam_status beam_trainer_open(beam_trainer *t, const beam_config *c);
 void beam_trainer_close(beam_trainer *t);
 
-/* One optimizer step. BEAM_ENUMERIC after config->max_skipped_steps non-finite ones in a row. */
+/* One optimizer step. BEAM_ENUMERIC, with *out and the state as after any step, when more than
+ * config->max_skipped_steps in a row were not finite; after another failure the step did not happen. */
 beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out);
 
 /* Everything that decides the following steps, into and out of a checkpoint. */

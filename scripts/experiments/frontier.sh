@@ -1,0 +1,45 @@
+#!/bin/bash
+# Quality against Avg-K on the shipped model: masks at several targets, the paper's gate at several penalties, and plain
+# top-k pruning. Writes runs/frontier/ and prints the table of docs/results.md. About 20 minutes on two cores.
+#
+#   scripts/experiments/frontier.sh [path of beam]
+set -eu
+cd "$(dirname "$0")/../.."
+beam=${1:-build/quickstart/cli/beam}
+out=runs/frontier
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+mkdir -p "$out"
+for part in train valid test; do
+    [ -f "$out/$part.h5" ] || $beam preprocess "examples/books/$part.jsonl.zst" --out "$out/$part.h5"
+done
+results=()
+
+# evaluate NAME LABEL OPTION...: all of the held-out book.
+evaluate() {
+    name=$1 label=$2
+    shift 2
+    [ -s "$out/$name.json" ] || $beam eval --data "$out/test.h5" --json "$@" >"$out/$name.tmp"
+    [ -s "$out/$name.json" ] || mv "$out/$name.tmp" "$out/$name.json"
+    results+=("$label=$out/$name.json")
+}
+
+# fine_tune NAME LABEL CONFIG KEY...: one run and its evaluation.
+fine_tune() {
+    name=$1 label=$2 config=$3
+    shift 3
+    $beam train "$config" "output_dir=$out/$name" "dataset=$out/train.h5" "eval_dataset=null" "$@"
+    evaluate "$name" "$label" --run "$out/$name"
+}
+
+evaluate base base --model examples/tiny-moe
+for target in 6 5 4 3 2.5 2 1.5 1; do
+    fine_tune "masks-$target" "masks, target $target" configs/tiny-moe-masks.yaml "mask.target_active=$target"
+done
+for penalty in 0.05 0.1 0.2 0.4 0.8; do
+    fine_tune "paper-$penalty" "paper's gate, beta $penalty" configs/tiny-moe-paper.yaml "mask.penalty=$penalty"
+done
+for k in 6 5 4 3 2 1; do
+    evaluate "top-$k" "top-$k" --model examples/tiny-moe --top-k "$k"
+    evaluate "top-$k-renormalised" "top-$k, renormalised" --model examples/tiny-moe --top-k "$k" --renormalize
+done
+$beam report "${results[@]}" --out "$out/report.html"

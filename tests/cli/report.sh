@@ -1,0 +1,116 @@
+#!/bin/sh
+# beam report: the table, the page, and what is refused.
+set -eu
+. "$(dirname "$0")/expect.sh"
+page="$folder/page.html"
+
+# evaluation FILE LOSS ACCURACY AVG_ACTIVE SAVED MORE
+evaluation() {
+    printf '{"model":"m","data":"v.h5","targets":100,"top_k":4,"loss":%s,"accuracy":%s,' "$2" "$3" >"$1"
+    printf '"avg_active":%s,"moe_flops_saved":%s%s}\n' "$4" "$5" "$6" >>"$1"
+}
+evaluation "$folder/base.json" 1.2 0.64 4 0 ''
+evaluation "$folder/masks.json" 1.25 0.608 1.5 0.6 ',"masks":true,"expert_load":[[0.5,0,1,0],[0.25,0.75,0,0.5]]'
+evaluation "$folder/top2.json" 1.5 0.5 2 0.5 ',"pruned_to":2'
+
+run="$folder/first run"
+mkdir "$run"
+seq 1300 | awk '{
+    printf "{\"step\":%d,\"loss\":2,\"task_loss\":%s,\"avg_active\":3,\"penalty\":0.3,\"lr\":0.0002,\"active\":[2,4]}\n",
+        $1, $1 == 700 ? "null" : sprintf("1.%03d", $1 * 7919 % 1000)
+}' >"$run/metrics.jsonl"
+echo '{"step":1300,"eval_loss":1.25,"eval_accuracy":0.6,"eval_moe_flops_saved":0.25}' >>"$run/metrics.jsonl"
+printf 'seed: 1 # <&"\n' >"$run/config.resolved.yaml"
+
+# The table, to the character.
+cat >"$folder/golden" <<'TABLE'
+model               loss    +nats  accuracy      Avg-K  MoE FLOPs saved  retention
+base              1.2000        -    64.00%  4.00 of 4             0.0%     100.0%
+<mäsk> & "a" 'b'  1.2500  +0.0500    60.80%  1.50 of 4            60.0%      95.0%
+top2              1.5000  +0.3000    50.00%  2.00 of 4            50.0%      78.1%
+
+run        steps  task loss  eval loss  eval accuracy  Avg-K  MoE FLOPs saved
+first run   1300     1.7000     1.2500         60.00%   3.00            25.0%
+
+TABLE
+echo "wrote $page" >>"$folder/golden"
+expect 0 "wrote $page" report "$folder/base.json" "<mäsk> & \"a\" 'b'=$folder/masks.json" "$folder/top2.json" \
+    "$run/" --out "$page"
+check "the table" diff "$folder/golden" "$folder/out"
+
+# The page: what was given stands in it escaped, every tag is closed, nothing is fetched, long runs are thinned.
+check "the name is escaped" grep -qF '&lt;mäsk&gt; &amp; &quot;a&quot; &#39;b&#39;' "$page"
+check "the configuration is escaped" grep -qF 'seed: 1 # &lt;&amp;&quot;' "$page"
+check "no unescaped name" sh -c "! grep -qF '<mäsk' '$page'"
+check "experts that never run" grep -q 'class="tile h0" [^>]*d="M1 0h1v1h-1zM3 0h1v1h-1zM2 1h1v1h-1z"' "$page"
+check "experts that run most" grep -q 'class="tile h9" [^>]*d="M2 0h1v1h-1z"' "$page"
+check "no network" sh -c "! grep -qE 'https?:|src=|href=|url\(' '$page'"
+check "numbers only" sh -c "! grep -qiE '[\" ML](-?nan|-?inf)[\" ML]' '$page'"
+check "at most 1100 points in a line" awk '{ if (gsub(/[ML][0-9-]/, "") > 1100) exit 1 }' "$page"
+check "one step without a loss is no gap in the mean" grep -q 'class="line a" d="M[^M"]*"' "$page"
+closed='{
+    n = split($0, tag, "<")
+    for (i = 2; i <= n; i++) {
+        t = tag[i]
+        if (t !~ />/) { print "unfinished tag: " t; exit 1 }
+        sub(/>.*/, "", t)
+        if (t ~ /^!/ || t ~ /\/$/) continue
+        sub(/ .*/, "", t)
+        if (t !~ /^\//) { open[++depth] = t; continue }
+        if ("/" open[depth--] != t) { print NR ": " t " closes " open[depth + 1]; exit 1 }
+    }
+}
+END { exit depth != 0 }'
+check "every tag is closed" awk "$closed" "$page"
+if command -v xmllint >/dev/null; then
+    check "well-formed XML" xmllint --noout "$page"
+fi
+
+# One JSON object; a run alone; a path may itself hold a '='.
+expect 0 "\"nats_above_base\":0.05,\"accuracy\":0.608,\"retention\":0.95,\"avg_active\":1.5" \
+    report --json "$folder/base.json" "$folder/masks.json" --out "$page"
+check "one line" test "$(wc -l <"$folder/out")" -eq 1
+expect 0 "\"runs\":[{\"name\":\"first run\",\"step\":1300,\"loss\":2,\"task_loss\":1.7" \
+    report --json "$run" --out "$page"
+mv "$run" "$folder/lr=2e-4"
+expect 0 "lr=2e-4   1300" report "$folder/lr=2e-4" --out "$page"
+
+# A step without a loss is a gap in the curve; a long name is cut in the chart.
+for step in 1 2 3 4 5; do
+    loss=$step
+    [ $step -ne 3 ] || loss=null
+    echo "{\"step\":$step,\"task_loss\":$loss,\"loss\":$loss,\"lr\":0.1}"
+done >"$folder/lr=2e-4/metrics.jsonl"
+name=abcdefghijklmnopqrstuvwxyz0
+expect 0 "$name" report "$name=$folder/base.json" "$folder/lr=2e-4" --out "$page"
+check "a gap" grep -q 'class="line a" d="M[^ML]* [^ML]*L[^ML]*M[^ML]*L[^ML]*"' "$page"
+check "a cut label" grep -q '>abcdefghijklmnopqrstuvwxy…</text>' "$page"
+
+# Values at the edge of what is accepted still make a page.
+{
+    echo '{"step":1,"loss":1e300,"avg_active":0,"lr":0}'
+    echo '{"step":9007199254740992,"loss":-1e300,"avg_active":5e-324,"lr":5e-324}'
+} >"$folder/lr=2e-4/metrics.jsonl"
+evaluation "$folder/null.json" null null null null ''
+expect 0 "null" report "$folder/null.json" "$folder/base.json" "$folder/lr=2e-4" --out "$page"
+check "every tag is closed" awk "$closed" "$page"
+check "numbers only" sh -c "! grep -qiE '[\" ML](-?nan|-?inf)[\" ML]' '$page'"
+
+evaluation "$folder/other.json" 1.2 0.5 4 0 ',"targets":99'
+expect 3 "other.json" report "$folder/other.json" --out "$page" # a key twice
+sed 's/"targets":100/"targets":99/' "$folder/base.json" >"$folder/other.json"
+expect 0 "not of the same text" report "$folder/base.json" "$folder/other.json" --out "$page"
+
+expect 2 "usage: beam report" report
+expect 2 "expected NAME=PATH" report "=x"
+expect 5 "$folder/none.json" report "$folder/none.json" --out "$page"
+expect 5 "metrics.jsonl" report "$folder" --out "$page"
+printf '{"a":1}\n' >"$folder/none.json"
+expect 3 "not an evaluation: the key \"loss\" is missing" report "$folder/none.json" --out "$page"
+printf '{"step":1,"loss":1}\nstep 2\n' >"$folder/lr=2e-4/metrics.jsonl"
+expect 3 "metrics.jsonl:2" report "$folder/lr=2e-4" --out "$page"
+rm "$page"
+expect 5 "$folder/none/page.html" report "$folder/base.json" --out "$folder/none/page.html"
+expect 3 "lr=2e-4" report "$folder/lr=2e-4" --out "$page"
+check "no page after a failure" test ! -e "$page"
+finish
