@@ -14,9 +14,8 @@ typedef struct {
     int64_t leaves, done;
 } beam_tree;
 
-/* For sums of `leaves` (1 .. 2^23) gradients that appear in `grads` one after the other. Holds
- * floor(log2(leaves - 1))
- * + 1 copies of the gradients (none for a single leaf). */
+/* For sums of `leaves` (1 .. 2^23) gradients that appear in `grads` one after the other. Holds as many copies
+ * of the gradients as leaves - 1 has binary digits: none for a single leaf. */
 beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be);
 void beam_tree_close(beam_tree *t, beam_backend *be);
 

@@ -5,7 +5,7 @@
 
 #include "kernels/shape.h"
 
-/* ---- memory ---- */
+/* Memory. */
 
 void *beam_alloc(beam_backend *be, size_t bytes, const char *what)
 {
@@ -55,7 +55,7 @@ void beam_backend_close(beam_backend *be)
     be->ops->close(be);
 }
 
-/* ---- dense ---- */
+/* Dense. */
 
 void beam_copy(beam_backend *be, beam_tensor y, beam_tensor x)
 {
@@ -211,7 +211,7 @@ void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target
     be->ops->cross_entropy(be, logits, target, loss, correct, grad_scale, want_grad);
 }
 
-/* ---- update ---- */
+/* Update. */
 
 void beam_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
                 const beam_adamw_args *args)

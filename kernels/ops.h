@@ -7,7 +7,7 @@
 #include "core/arena.h"
 #include "kernels/backend.h"
 
-/* ---- memory ---- */
+/* Memory. */
 
 /* Device memory, aligned to BEAM_ALIGN; NULL with BEAM_ENOMEM recorded in be->status and the message saying
  * how many bytes of `what` were asked for. Free accepts NULL. */
@@ -20,7 +20,7 @@ void beam_zero(beam_backend *be, beam_tensor t);
 beam_status beam_sync(beam_backend *be);
 void beam_backend_close(beam_backend *be);
 
-/* ---- dense ---- */
+/* Dense. */
 
 void beam_copy(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_add(beam_backend *be, beam_tensor y, beam_tensor x);
@@ -79,7 +79,7 @@ static inline int64_t beam_interleave_row(int64_t f, int up, int64_t width)
 void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                         beam_tensor correct, double grad_scale, bool want_grad);
 
-/* ---- mixture of experts ---- */
+/* Mixture of experts. */
 
 /* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest (ties: lower id first), route.weight = their
  * prob, divided by their sum if normalize. */
@@ -146,7 +146,7 @@ void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tens
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                         const beam_route *route, beam_rows_of rows);
 
-/* ---- update ---- */
+/* Update. */
 
 /* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with bias correction, decay decoupled, as
  * torch.optim.AdamW. All of value's shape; m, v start at zero. */

@@ -15,8 +15,8 @@ typedef struct {
 void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                       bool train, beam_arena *a);
 
-/* Token losses of x[T,D]; when laid out for training also din and the gradient of a trainable projection
- * (+=). */
+/* Token losses of x[T,D]; with grad_scale != 0, which needs a layout for training, also din and the gradient
+ * of a trainable projection (+=). */
 void beam_head_forward(const beam_pass *p, const beam_model_weights *w, beam_head_saved *s, beam_tensor x,
                        beam_tensor target, double grad_scale);
 

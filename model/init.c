@@ -38,12 +38,6 @@ beam_status beam_model_init_base(beam_model *m, uint64_t seed)
     return BEAM_OK;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double init_bias)
 {
     const beam_params params = beam_model_params(m);
@@ -52,9 +46,9 @@ beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double ini
         if (!(p->flags & BEAM_MASK_GATE))
             continue;
         double value = 0;
-        if (init == BEAM_GATES_OPEN && ends_with(p->name, "mask_gate.bias"))
+        if (init == BEAM_GATES_OPEN && strstr(p->name, "mask_gate.bias"))
             value = init_bias;
-        if (init == BEAM_GATES_OPEN && ends_with(p->name, "mask_gate.router_scale"))
+        if (init == BEAM_GATES_OPEN && strstr(p->name, "mask_gate.router_scale"))
             value = 1;
         BEAM_TRY(fill(beam_model_backend(m), p, 0, 0, value));
     }

@@ -2,7 +2,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/block.h"
 #include "model/head.h"
@@ -26,9 +25,9 @@ struct beam_model {
     beam_tensor id, target, position, counted, first;
     beam_tensor cosine, sine;
 
-    beam_tensor
-        *x; /* [layers + 1] input of each layer, then of the final norm; two in turn without gradients */
-    beam_block_saved *saved; /* [layers]; with recomputation all share one place */
+    /* Inputs of the layers and of the final norm [layers + 1]; without gradients two take turns. */
+    beam_tensor *x;
+    beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
     beam_tensor load;  /* f64 [2,E], where the router trains */
     beam_tensor dprob; /* real [E] */
@@ -224,6 +223,8 @@ beam_expert_rule beam_model_rule(const beam_model *m)
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule)
 {
     BEAM_ASSERT(!rule.masks || m->config.mask.present);
+    if (!rule.masks) /* there is no soft mask then, and the layers would run dropped experts */
+        rule.form = BEAM_MASK_HARD;
     m->rule = rule;
 }
 

@@ -1,7 +1,7 @@
 /* A decoder-only mixture-of-experts language model with mask gates: explicit forward and backward, no graph.
  *
  *     BEAM_TRY(beam_model_open(&model, &config, &options, &backend));
- *     BEAM_TRY(beam_model_load(model, "folder"));                       // model/load.h
+ *     BEAM_TRY(beam_model_load(model, "folder", false));                // model/load.h
  *     beam_model_zero_grads(model);
  *     beam_model_forward(model, batch, 1.0 / targets);
  *     beam_model_backward(model, &(beam_backward_args){.penalty = beta / (layers * tokens * k)});
@@ -54,7 +54,7 @@ int64_t beam_model_max_tokens(const beam_model *m);
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);
 
-/* Which experts run from now on: masks on or off, soft form, pruned top-k. */
+/* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */
 beam_expert_rule beam_model_rule(const beam_model *m);
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
 

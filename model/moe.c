@@ -64,7 +64,7 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     if (p->load.data)
         beam_router_load(be, p->load, &s->route, s->prob, p->counted);
 
-    const bool all = complete || (p->rule.masks && p->rule.form == BEAM_MASK_SOFT);
+    const bool all = complete || p->rule.form == BEAM_MASK_SOFT;
     const beam_rows_of rows = all ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
     beam_route_gather(be, s->rows_x, x, &s->route, rows);
     beam_grouped_gemm(be, s->rows_gate_up, s->rows_x, w->gate_up->value, true, &s->route, rows);
@@ -78,7 +78,7 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     beam_release(p->scratch, mark);
 }
 
-/* Kept experts: drows = dL/d(expert output) on entry, dL/d(expert input) on return. */
+/* Over `rows`: drows = dL/d(expert output) on entry; with want_dx, dL/d(expert input) on return. */
 static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
                              beam_rows_of rows, beam_tensor drows, bool want_dx)
 {
@@ -130,8 +130,7 @@ void beam_moe_backward(const beam_pass *p, const beam_mlp_weights *w, const beam
                        beam_tensor dy, beam_tensor dx)
 {
     beam_backend *be = p->be;
-    const bool soft = p->rule.masks && p->rule.form == BEAM_MASK_SOFT;
-    const beam_rows_of rows = soft ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
+    const beam_rows_of rows = p->rule.form == BEAM_MASK_SOFT ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
     const bool through_experts = dx.data || beam_trains(w->gate_up) || beam_trains(w->down);
     const size_t mark = beam_mark(p->scratch);
     beam_tensor dpair = beam_push(p->scratch, be->real, s->route.weight.ndim, s->route.weight.dim);

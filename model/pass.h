@@ -7,11 +7,11 @@
 
 /* Which experts run. */
 typedef struct {
-    bool masks; /* the mask gates decide; otherwise the best `keep` candidates run */
-    beam_mask_form form;
-    double cutoff;    /* mask logit at which an expert is kept */
-    int keep;         /* without masks: candidates that run (K: the base model) */
-    bool renormalize; /* without masks: divide the weights of the `keep` best by their sum */
+    bool masks;          /* the mask gates decide; otherwise the best `keep` candidates run */
+    beam_mask_form form; /* hard where masks is false */
+    double cutoff;       /* mask logit at which an expert is kept */
+    int keep;            /* without masks: candidates that run (K: the base model) */
+    bool renormalize;    /* without masks: divide the weights of the `keep` best by their sum */
 } beam_expert_rule;
 
 typedef struct {

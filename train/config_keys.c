@@ -66,8 +66,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
          "The gate also sees the router's own score and rank of each candidate; `false` as in the paper."},
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
-     .aliases = "datasets",
-     .help = "Token file (.h5) to train on; `beam preprocess` makes one from text."},
+     .aliases = "datasets", .help = "Token file (.h5) to train on; `beam preprocess` makes one from text."},
     {KEY(eval_dataset), .kind = BEAM_KEY_TEXT, .initial = "",
      .help = "Token file (.h5) to evaluate on; empty: no evaluation."},
     {KEY(cutoff_len), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(2, 1 << 20), .initial = "2048",
@@ -111,7 +110,8 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(max_steps), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, COUNT, .initial = "0",
      .aliases = "train_iters", .help = "Optimizer steps; 0: `num_train_epochs` decides."},
     {KEY(max_skipped_steps), .kind = BEAM_KEY_INT, COUNT, .initial = "10",
-     .help = "A step with a non-finite loss or gradient is skipped; more than this many in a row end the run."},
+     .help =
+         "A step with a non-finite loss or gradient is skipped; more than this many in a row end the run."},
     {KEY(seed), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "42",
      .help = "Decides the order of samples and random starting weights."},
 

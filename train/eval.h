@@ -16,8 +16,8 @@ typedef struct {
     double soft_active;        /* mean over candidates of q: the value that the penalty acts on */
     double zero_expert_tokens; /* share of (token, layer) with no expert kept */
     double moe_flops_saved;
-    double distinct[BEAM_DISTINCT_SIZES]; /* mean different experts that 2^i tokens of different rows keep; <
-                                             0: rows too few */
+    /* Mean number of different experts that 2^i tokens of different rows keep; < 0: rows too few. */
+    double distinct[BEAM_DISTINCT_SIZES];
     double seconds;
     int64_t tokens;
     int64_t moe_layers, experts;

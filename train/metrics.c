@@ -106,6 +106,9 @@ void beam_progress(const beam_trainer *t, const beam_step_result *r, double toke
 {
     const beam_model_config *c = beam_model_config_of(t->model);
     const int64_t left = (int64_t)(seconds_per_step * (double)(t->total_steps - t->state.step));
+    const char *skipped = "";
+    if (r->skipped)
+        skipped = r->targets > 0 ? " | SKIPPED: not finite" : " | SKIPPED: no targets";
     char mask[128] = "";
     if (beam_model_rule(t->model).masks)
         snprintf(mask, sizeof mask, " (task %.4f mask %.3f) | active %.2f/%lld | beta %.3f", r->task_loss,
@@ -114,6 +117,5 @@ void beam_progress(const beam_trainer *t, const beam_step_result *r, double toke
         "step %lld/%lld %.1f%% | loss %.4f%s | gnorm %.3g | lr %.2e | %.0f tok/s | ETA %lld:%02lld:%02lld%s",
         (long long)t->state.step, (long long)t->total_steps,
         100.0 * (double)t->state.step / (double)t->total_steps, r->loss, mask, r->grad_norm, r->learning_rate,
-        tokens_per_s, (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60),
-        !r->skipped ? "" : r->targets > 0 ? " | SKIPPED: not finite" : " | SKIPPED: no targets");
+        tokens_per_s, (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60), skipped);
 }

@@ -38,10 +38,11 @@ static beam_status refuse_newer(const beam_trainer *t, const char *newest)
     BEAM_TRY(beam_checkpoint_read_state(newest, &state));
     if (state.step <= t->state.step)
         return BEAM_OK;
-    return BEAM_FAIL(BEAM_ECONFIG,
-                     "%s is there already, ahead of step %lld where this run would start. To go on from it say "
-                     "resume_from_checkpoint: auto; else use another output_dir, or move it and its like away",
-                     newest, (long long)t->state.step);
+    return BEAM_FAIL(
+        BEAM_ECONFIG,
+        "%s is there already, ahead of step %lld where this run would start. To go on from it say "
+        "resume_from_checkpoint: auto; else use another output_dir, or move it and its like away",
+        newest, (long long)t->state.step);
 }
 
 static beam_status resume(beam_trainer *t)
@@ -112,9 +113,8 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         if (due(t->state.step, c->save_steps) || last || stop)
             BEAM_TRY(save(t));
         if (stop)
-            return BEAM_FAIL(BEAM_STOPPED,
-                             "stopped at step %lld of %lld; %s goes on from there", (long long)t->state.step,
-                             (long long)t->total_steps,
+            return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
+                             (long long)t->state.step, (long long)t->total_steps,
                              resumes_by_itself(c) ? "the same command" : "resume_from_checkpoint: auto");
     }
     return BEAM_OK;

@@ -1,5 +1,4 @@
 /* The CPU backend: memory, copies, and the table of operations. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -69,7 +69,7 @@ static inline beam_mask_form op_form(const op_fixture *f)
     return op_has(f, OP_SOFT) ? BEAM_MASK_SOFT : BEAM_MASK_HARD;
 }
 
-/* ---- routes of build functions (route.c) ---- */
+/* Routes of build functions (route.c). */
 
 /* Declares the nine tensors of a route of shape T, E, K and fills those whose bit (1u << slot) is not in
  * `outputs`. Expert 0 has no token when K < E; token 0 keeps nothing and token 1 everything, when T > 2. */

@@ -73,7 +73,7 @@ beam_tensor op_in(const op_fixture *f, int i, char *image);
 /* True when guards, inputs, variables and seeds of an image are as they were uploaded. */
 bool op_unharmed(const op_fixture *f, char *image);
 
-/* ---- for build functions ---- */
+/* For build functions. */
 
 /* Declares slot i and returns the host tensor to fill (data NULL while measuring: fills do nothing then).
  * What is not filled holds the pattern of support/block.h. */

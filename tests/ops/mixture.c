@@ -10,7 +10,7 @@ static unsigned bit(int slot)
     return 1u << slot;
 }
 
-/* ---- router ---- */
+/* Router. */
 
 enum { LOGITS = OP_OWN, PROB, COUNTED, DPROB, DPROB_ROWS, DWEIGHT, DLOGITS, LOAD };
 
@@ -86,7 +86,7 @@ static void router_load_run(op_fixture *f)
 
 const op_kind op_router_load = {"router_load", router_load_build, router_load_run, NULL};
 
-/* ---- gates ---- */
+/* Gates. */
 
 /* M candidates are kept. */
 static void gate_open_build(op_fixture *f)
@@ -230,7 +230,7 @@ static void mask_stats_run(op_fixture *f)
 
 const op_kind op_mask_stats = {"mask_stats", mask_stats_build, mask_stats_run, NULL};
 
-/* ---- routing ---- */
+/* Routing. */
 
 static void route_plan_build(op_fixture *f)
 {
@@ -305,7 +305,7 @@ static void route_combine_back(op_fixture *f)
 const op_kind op_route_combine = {"route_combine", route_combine_build, route_combine_run,
                                   route_combine_back};
 
-/* ---- experts ---- */
+/* Experts. */
 
 enum { A = OP_OWN, B, C, DC, DA, DB };
 
