@@ -34,7 +34,7 @@ int beam_exit_code(beam_status s)
     return 70;
 }
 
-beam_status beam_fail(beam_status s, const char *file, int line, const char *fmt, ...)
+void beam_fail(const char *file, int line, const char *fmt, ...)
 {
     char message[sizeof last_error]; /* the arguments may point into last_error */
     va_list args;
@@ -43,14 +43,13 @@ beam_status beam_fail(beam_status s, const char *file, int line, const char *fmt
     va_end(args);
     memcpy(last_error, message, sizeof message);
     trace[0] = '\0';
-    return beam_trace(s, file, line);
+    beam_trace(file, line);
 }
 
-beam_status beam_trace(beam_status s, const char *file, int line)
+void beam_trace(const char *file, int line)
 {
     const size_t used = strlen(trace);
     snprintf(trace + used, sizeof trace - used, "%s:%d\n", file, line);
-    return s;
 }
 
 const char *beam_last_error(void)

@@ -37,11 +37,10 @@ int beam_exit_code(beam_status s);
 
 /* Records the message (printf style) and the call site for this thread, replacing an earlier message; returns
  * s. */
-beam_status beam_fail(beam_status s, const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void beam_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Adds a call site to the trace of the current failure; returns s. */
-beam_status beam_trace(beam_status s, const char *file, int line);
+/* Adds a call site to the trace of the current failure. */
+void beam_trace(const char *file, int line);
 
 /* The message of the last failure of this thread; "" if there was none. Valid until the next failure. */
 const char *beam_last_error(void);
@@ -52,12 +51,13 @@ const char *beam_error_trace(void);
 /* Prints "file:line: broken contract: what" and aborts. */
 __attribute__((noreturn)) void beam_assert_failed(const char *file, int line, const char *what);
 
-#define BEAM_FAIL(s, ...) beam_fail((s), __FILE__, __LINE__, __VA_ARGS__)
+/* The status stands at the end as itself, so that compilers see that a failure is not BEAM_OK. */
+#define BEAM_FAIL(s, ...) (beam_fail(__FILE__, __LINE__, __VA_ARGS__), (beam_status)(s))
 #define BEAM_TRY(expr)                                                                                       \
     do {                                                                                                     \
         const beam_status beam_try_status = (expr);                                                          \
         if (beam_try_status != BEAM_OK) {                                                                    \
-            beam_trace(beam_try_status, __FILE__, __LINE__);                                                 \
+            beam_trace(__FILE__, __LINE__);                                                                  \
             return beam_try_status;                                                                          \
         }                                                                                                    \
     } while (0)

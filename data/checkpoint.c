@@ -53,7 +53,7 @@ static beam_status make_image(const beam_array *arrays, int n, void **image, siz
         const beam_status s = beam_h5_put(h5, arrays[i].name, arrays[i].tensor);
         if (s != BEAM_OK) {
             beam_h5_close(h5);
-            return beam_trace(s, __FILE__, __LINE__);
+            return s;
         }
     }
     BEAM_TRY(beam_h5_finish(h5, image, size));

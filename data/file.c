@@ -168,7 +168,7 @@ beam_status beam_file_write(const char *path, const void *bytes, size_t size)
     const beam_status s = beam_file_writer_put(&w, bytes, size);
     if (s != BEAM_OK) {
         beam_file_writer_abort(&w);
-        return beam_trace(s, __FILE__, __LINE__);
+        return s;
     }
     BEAM_TRY(beam_file_writer_commit(&w));
     return BEAM_OK;

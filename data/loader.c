@@ -103,7 +103,7 @@ beam_status beam_loader_open(const beam_loader_options *options, beam_loader **o
     const beam_status status = fill_loader(l, options->path);
     if (status != BEAM_OK) {
         beam_loader_close(l);
-        return beam_trace(status, __FILE__, __LINE__);
+        return status;
     }
     *out = l;
     return BEAM_OK;

@@ -216,7 +216,7 @@ beam_status beam_weights_open(const char *path, beam_weights **out)
     const beam_status s = open_path(w, path);
     if (s != BEAM_OK) {
         beam_weights_close(w);
-        return beam_trace(s, __FILE__, __LINE__);
+        return s;
     }
     *out = w;
     return BEAM_OK;

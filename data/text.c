@@ -38,7 +38,7 @@ beam_status beam_text_open(const char *path, const beam_text_options *options, b
     const beam_status s = beam_source_open(path, ends_with(path, ".zst"), &t->source);
     if (s != BEAM_OK) {
         free(t);
-        return beam_trace(s, __FILE__, __LINE__);
+        return s;
     }
     snprintf(t->path, sizeof t->path, "%s", path);
     t->options = *options;

@@ -67,7 +67,7 @@ beam_status beam_tokens_write(const char *path, const beam_tokens *t)
     const beam_status filled = fill_image(f, t);
     if (filled != BEAM_OK) {
         beam_h5_close(f);
-        return beam_trace(filled, __FILE__, __LINE__);
+        return filled;
     }
     void *image;
     size_t size;
@@ -147,7 +147,7 @@ beam_status beam_tokens_read(const char *path, beam_tokens *out)
     free(image);
     if (s != BEAM_OK) {
         beam_tokens_free(&t);
-        return beam_trace(s, __FILE__, __LINE__);
+        return s;
     }
     *out = t;
     return BEAM_OK;

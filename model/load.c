@@ -118,7 +118,7 @@ beam_status beam_model_load(beam_model *m, const char *folder, bool gates)
     BEAM_TRY(beam_weights_open(folder, &file));
     reader r = {.file = file, .folder = folder, .be = beam_model_backend(m), .params = beam_model_params(m)};
     beam_hf_map map = {0};
-    int64_t most = 0;
+    int64_t most = 1;
     for (int i = 0; i < r.params.n; i++)
         most = beam_count(r.params.at[i].value) > most ? beam_count(r.params.at[i].value) : most;
     r.param = malloc((size_t)most * sizeof *r.param);

@@ -92,7 +92,7 @@ static size_t measure_scratch(beam_model *m)
     idle.status = BEAM_EDEVICE;
     const beam_batch batch = {.tokens = m->options.max_tokens, .sequences = 1};
     m->be = &idle;
-    m->scratch = (beam_arena){.base = (char *)BEAM_ALIGN, .capacity = SIZE_MAX / 2};
+    m->scratch = (beam_arena){.base = m->activation_block, .capacity = SIZE_MAX / 2};
     beam_model_forward(m, &batch, trains(m) ? 1 : 0);
     if (trains(m))
         beam_model_backward(m, &(beam_backward_args){.balance = 1});
@@ -165,7 +165,7 @@ beam_status beam_model_open(beam_model **out, const beam_model_config *config,
         status = upload_rope(m);
     if (status) {
         beam_model_close(m);
-        return beam_trace(status, __FILE__, __LINE__);
+        return status;
     }
     beam_zero(be, m->stats);
     *out = m;

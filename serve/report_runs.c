@@ -5,14 +5,7 @@
 #include "serve/report_parts.h"
 #include "serve/series.h"
 
-enum {
-    CURVE_POINTS = 500,
-    LAYER_POINTS = 200,
-    SMOOTH_PARTS = 80,
-    MAX_COMPARED = 6,
-    MAX_EVAL_DOTS = 60,
-    HEIGHT = 280
-};
+enum { CURVE_POINTS = 500, LAYER_POINTS = 200, MAX_COMPARED = 6, MAX_EVAL_DOTS = 60, HEIGHT = 280 };
 
 /* A column of a run, raw and smoothed. */
 typedef struct {
@@ -23,13 +16,22 @@ typedef struct {
     double range[2]; /* what matters of y: neither the fall at the very start nor single spikes */
 } curve;
 
+/* Steps on each side of a smoothed point: an 80th of the run in all. The loss of a short run is noisy, so
+ * there it is up to a 12th, but not more than eleven steps. */
+static int64_t half_window(int64_t column, int64_t n)
+{
+    const int64_t usual = n / 160, noisy = n / 24 < 5 ? n / 24 : 5;
+    const bool loss = column == BEAM_LOSS || column == BEAM_TASK_LOSS;
+    return loss && noisy > usual ? noisy : usual;
+}
+
 static beam_status make_curve(const beam_history *h, int64_t column, int64_t limit, curve *out)
 {
     const int64_t n = h->steps.rows, points = n < limit ? n : limit, start = n / 20;
     curve c = {.x = beam_column(&h->steps, BEAM_STEP),
                .y = beam_column(&h->steps, column),
                .n = n,
-               .half = n / (2 * SMOOTH_PARTS),
+               .half = half_window(column, n),
                .points = points,
                .range = {NAN, NAN}};
     BEAM_TRY(beam_series_range(c.y + start, n - start, &c.range[0], &c.range[1]));

@@ -51,8 +51,8 @@ static beam_status measure_masks(beam_model *m, beam_grads_result *out)
         out->avg_active += row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
         out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS];
     }
-    out->avg_active /= (double)layers;
-    out->mask_loss /= (double)layers;
+    out->avg_active /= layers ? (double)layers : 1;
+    out->mask_loss /= layers ? (double)layers : 1;
     free(stats);
     return status;
 }
