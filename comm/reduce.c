@@ -23,6 +23,7 @@ beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam
     place(t, levels, &a);
     if (levels == 0)
         return BEAM_OK;
+    t->bytes = a.peak;
     t->block = beam_alloc(be, a.peak, "gradient accumulation");
     if (be->status)
         return be->status;

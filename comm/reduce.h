@@ -11,6 +11,7 @@ typedef struct {
     beam_tensor grads;                     /* where each leaf arrives and where the sum ends up */
     beam_tensor partial[BEAM_TREE_LEVELS]; /* partial[l]: a finished subtree of 2^l leaves */
     void *block;
+    size_t bytes; /* of the block */
     int64_t leaves, done;
 } beam_tree;
 

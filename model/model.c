@@ -328,7 +328,8 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
 
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
-    BEAM_ASSERT(trains(m) && m->batch);
+    /* Dividing the kept weights by their sum is for the pruning baseline; it has no backward. */
+    BEAM_ASSERT(trains(m) && m->batch && !(m->rule.renormalize && !m->rule.masks));
     const int64_t t = m->batch->tokens;
     const bool base = m->options.scope == BEAM_SCOPE_ALL;
     beam_pass p = begin(m);

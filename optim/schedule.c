@@ -7,7 +7,7 @@ double beam_learning_rate(const beam_schedule *s, int64_t step)
     if (step <= s->warmup)
         return s->peak * (double)step / (double)s->warmup;
     const int64_t length = s->total - s->warmup;
-    double done = length > 0 ? (double)(step - s->warmup) / (double)length : 1;
+    double done = length > 0 ? (double)(step - 1 - s->warmup) / (double)length : 1;
     if (done > 1)
         done = 1;
     double left = 1; /* 1 at the peak, 0 at the end */

@@ -17,6 +17,7 @@ Hugging Face's Qwen3-MoE, the masks are those of docs/method.md, and every gradi
 import argparse
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -254,7 +255,7 @@ def gradient_errors(ours, trained):
     errors = [(math.inf, n) for n in set(ours) - set(reference) - {*LOSSES, "avg_active"}]
     for name, g in reference.items():
         beside = size[name.replace("router_scale", "rank_bias")] if "router_scale" in name else 0
-        error = math.inf  # absent, or of another shape
+        error = math.inf
         if name in ours and ours[name].shape == g.shape:
             error = (ours[name].double() - g).norm().item() / max(math.hypot(size[name], beside), floor)
         errors.append((math.inf if math.isnan(error) else error, name))
@@ -350,8 +351,8 @@ def blas_library():
 
 def bench(args):
     c = make_config(BENCH_SHAPE)
-    torch.set_num_threads(args.threads or torch.get_num_threads())
-    threads, beam = torch.get_num_threads(), {}
+    threads, beam = args.threads or len(os.sched_getaffinity(0)), {}
+    torch.set_num_threads(threads)
     if args.beam:
         rows = json.loads(run([args.beam, "bench", "train", "--json", "--rows", args.rows, "--sequence",
                                args.sequence, "--steps", args.steps, "--threads", threads]))["rows"]

@@ -46,7 +46,7 @@ for target in 4 2.5; do
     if [ "$target" = 4 ] && [ ! -d "$run" ]; then
         code=0 # stopped halfway with a checkpoint, as by a signal; the same command then goes on
         # shellcheck disable=SC2086
-        $beam train configs/tiny-moe-masks.yaml $keys --stop-after 60 || code=$?
+        $beam train configs/tiny-moe-masks.yaml $keys --stop-after 70 || code=$?
         [ $code -eq 7 ]
     fi
     # shellcheck disable=SC2086

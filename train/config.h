@@ -79,6 +79,9 @@ void beam_config_dump(const beam_config *c, char *const origins[], FILE *to);
 /* The same as one JSON object: {"config": {"seed": 42, "mask": {...}, ...}, "origins": {"seed": "default",
  * "mask.penalty": "run.yaml:12", ...}}. */
 void beam_config_dump_json(const beam_config *c, char *const origins[], FILE *to);
+/* The same as new text, which the caller frees. */
+beam_status beam_config_text(const beam_config *c, char *const origins[], char **text);
+
 void beam_config_free_origins(char **origins); /* accepts NULL */
 
 /* A hash of every key that changes the numbers of a run. Left out: what only says where, how often or on

@@ -129,3 +129,18 @@ void beam_config_reference(FILE *to)
     for (int i = 0; i < BEAM_KEYS; i++)
         print_reference(&beam_key_table[i], to);
 }
+
+beam_status beam_config_text(const beam_config *c, char *const origins[], char **text)
+{
+    size_t size;
+    *text = NULL;
+    FILE *stream = open_memstream(text, &size);
+    if (!stream)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the configuration's text");
+    beam_config_dump(c, origins, stream);
+    if (fclose(stream) == 0)
+        return BEAM_OK;
+    free(*text);
+    *text = NULL;
+    return BEAM_FAIL(BEAM_ENOMEM, "no memory for the configuration's text");
+}

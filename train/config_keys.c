@@ -104,7 +104,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(max_grad_norm), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "1.0",
      .aliases = "clip_grad clip_grad_norm",
      .help = "Gradients whose total norm is larger are scaled down to it; 0: no limit."},
-    {KEY(num_train_epochs), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "1",
+    {KEY(num_train_epochs), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, RANGE(0, 1e6), .initial = "1",
      .aliases = "num_epochs epochs",
      .help = "Passes over the data, may be a fraction; counts when `max_steps` is 0."},
     {KEY(max_steps), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, COUNT, .initial = "0",

@@ -50,6 +50,13 @@ beam_status beam_metrics_close(beam_metrics *m)
     return failed ? BEAM_FAIL(BEAM_EIO, "%s: cannot write: %s", m->path, strerror(errno)) : BEAM_OK;
 }
 
+void beam_metrics_abandon(beam_metrics *m)
+{
+    if (m->file)
+        fclose(m->file);
+    m->file = NULL;
+}
+
 /* JSON has no infinity and no NaN. */
 static void number(FILE *f, const char *key, double value)
 {

@@ -18,6 +18,9 @@ typedef struct {
 beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t step);
 beam_status beam_metrics_close(beam_metrics *m);
 
+/* Closes after a failure, whose message stays the last error. */
+void beam_metrics_abandon(beam_metrics *m);
+
 /* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr [balance_loss] tokens_per_s seconds
  * tokens skipped active[...]. BEAM_EIO if it cannot be written. */
 beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,

@@ -13,14 +13,9 @@
 static beam_status write_resolved(const beam_config *c, char **origins)
 {
     char path[BEAM_PATH_MAX + 32], *text;
-    size_t size;
     BEAM_TRY(beam_join_path(path, sizeof path, c->output_dir, "config.resolved.yaml"));
-    FILE *stream = open_memstream(&text, &size);
-    if (!stream)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the configuration's text");
-    beam_config_dump(c, origins, stream);
-    fclose(stream);
-    const beam_status status = beam_file_write(path, text, size);
+    BEAM_TRY(beam_config_text(c, origins, &text));
+    const beam_status status = beam_file_write(path, text, strlen(text));
     free(text);
     return status;
 }
@@ -133,9 +128,10 @@ static void describe(beam_trainer *t)
               t->config->model_name_or_path, 1e-6 * (double)all, 1e-6 * (double)trained,
               (long long)beam_loader_rows(t->train), (long long)t->config->cutoff_len,
               (long long)t->total_steps);
+    const double mib = 1 << 20;
     beam_info("memory: parameters %.1f MiB, gradients %.1f, optimizer %.1f, activations %.1f, scratch %.1f",
-              (double)m.parameters / 1048576, (double)m.gradients / 1048576, (double)t->adamw.bytes / 1048576,
-              (double)m.activations / 1048576, (double)m.scratch / 1048576);
+              (double)m.parameters / mib, (double)(m.gradients + t->tree.bytes) / mib,
+              (double)t->adamw.bytes / mib, (double)m.activations / mib, (double)m.scratch / mib);
     if (t->config->gradient_accumulation_steps & (t->config->gradient_accumulation_steps - 1))
         beam_info(
             "gradient_accumulation_steps is not a power of two: sums will differ between numbers of ranks");
@@ -161,9 +157,12 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
         describe(&t);
         status = steps(&t, &metrics, stop_after);
     }
-    const beam_status closed = beam_metrics_close(&metrics);
+    if (status)
+        beam_metrics_abandon(&metrics);
+    else
+        status = beam_metrics_close(&metrics);
     beam_trainer_close(&t);
-    return status ? status : closed;
+    return status;
 }
 
 beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after)

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
 #include "model/load.h"
+#include "train/snapshot.h"
 
 const char *beam_model_source_random(const char *name)
 {
@@ -64,6 +66,15 @@ static beam_status fill(beam_model *m, const char *name, const beam_gate_request
     return BEAM_OK;
 }
 
+static void warn_overruled(const char *name, const beam_mask_config *found, const beam_gate_request *asked)
+{
+    if (found->threshold != asked->threshold || found->bias != asked->bias ||
+        found->router_features != asked->router_features)
+        beam_warn("%s brings its own mask gates (threshold %g, bias %s, router features %s); mask.threshold, "
+                  "mask.init and mask.router_features do not change them",
+                  name, found->threshold, found->bias ? "yes" : "no", found->router_features ? "yes" : "no");
+}
+
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
                                    const beam_model_options *options, uint64_t seed, beam_backend *be,
                                    beam_model **out)
@@ -73,6 +84,8 @@ beam_status beam_model_source_open(const char *name, const beam_gate_request *ga
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
     BEAM_TRY(beam_model_open(out, &config, options, be));
+    if (plain.mask.present && gates->add)
+        warn_overruled(name, &plain.mask, gates);
     const beam_status status =
         fill(*out, name, gates, plain.mask.present && !beam_model_source_random(name), seed);
     if (status) {
@@ -97,41 +110,6 @@ static beam_status find_checkpoint(const char *run, beam_run_info *info)
     return found ? BEAM_OK : BEAM_FAIL(BEAM_EMODEL, "%s: holds no complete checkpoint", run);
 }
 
-typedef struct {
-    beam_array *arrays;
-    beam_tensor *device;
-    char (*names)[BEAM_NAME_MAX + 16];
-    char *host;
-    int n;
-} value_list;
-
-/* The values of every parameter that the run trained, with host memory for them. */
-static beam_status list_values(const beam_params params, const beam_config *c, value_list *v)
-{
-    size_t bytes = 0;
-    *v = (value_list){.arrays = calloc((size_t)params.n, sizeof *v->arrays),
-                      .device = calloc((size_t)params.n, sizeof *v->device),
-                      .names = calloc((size_t)params.n, sizeof *v->names)};
-    for (int i = 0; i < params.n; i++)
-        bytes += beam_bytes(params.at[i].value);
-    v->host = malloc(bytes);
-    if (!v->arrays || !v->device || !v->names || !v->host)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory to read a checkpoint");
-    char *at = v->host;
-    for (int i = 0; i < params.n; i++) {
-        const beam_param *p = &params.at[i];
-        if (c->trainable == BEAM_TRAIN_MASKS && !(p->flags & BEAM_MASK_GATE))
-            continue;
-        snprintf(v->names[v->n], sizeof v->names[v->n], "value/%s", p->name);
-        v->device[v->n] = v->arrays[v->n].tensor = p->value;
-        v->arrays[v->n].name = v->names[v->n];
-        v->arrays[v->n].tensor.data = at;
-        at += beam_bytes(p->value);
-        v->n++;
-    }
-    return BEAM_OK;
-}
-
 /* `base` is the fingerprint of the base model as loaded. */
 static beam_status check_base(const beam_run_info *info, uint64_t base)
 {
@@ -143,25 +121,20 @@ static beam_status check_base(const beam_run_info *info, uint64_t base)
                      info->checkpoint, info->config.model_name_or_path);
 }
 
+/* The values of every parameter that the run trained. */
 static beam_status read_values(beam_model *m, beam_run_info *info)
 {
-    beam_backend *be = beam_model_backend(m);
+    const unsigned trained = info->config.trainable == BEAM_TRAIN_MASKS ? BEAM_MASK_GATE : 0;
     uint64_t base;
-    value_list v;
+    beam_snapshot s;
     BEAM_TRY(beam_model_source_fingerprint(m, &base));
-    beam_status status = list_values(beam_model_params(m), &info->config, &v);
-    if (!status)
-        status = beam_checkpoint_read_some(info->checkpoint, &info->state, v.arrays, v.n);
+    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), trained, NULL, NULL));
+    beam_status status = beam_checkpoint_read_some(info->checkpoint, &info->state, s.arrays, s.n);
     if (!status)
         status = check_base(info, base);
-    for (int i = 0; !status && i < v.n; i++)
-        beam_upload(be, v.device[i], v.arrays[i].tensor.data);
     if (!status)
-        status = beam_sync(be);
-    free(v.arrays);
-    free(v.device);
-    free(v.names);
-    free(v.host);
+        status = beam_snapshot_upload(&s, beam_model_backend(m));
+    beam_snapshot_close(&s);
     return status;
 }
 
@@ -190,25 +163,34 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
     return status;
 }
 
+/* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
+static beam_status mix_values(beam_backend *be, const beam_param *p, uint64_t *hash)
+{
+    enum { PIECES = 8, PIECE = 16 };
+    const int64_t n = beam_count(p->value), piece = n < PIECE ? n : PIECE;
+    for (int64_t i = 0; i < PIECES; i++) {
+        float values[PIECE];
+        const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(n));
+        BEAM_TRY(beam_tensor_get_f32(be, beam_rows(flat, (n - piece) * i / (PIECES - 1), piece), values));
+        for (int64_t j = 0; j < piece; j++) {
+            uint32_t bits;
+            memcpy(&bits, &values[j], sizeof bits);
+            *hash = beam_random_bits(*hash, bits, (uint64_t)j);
+        }
+    }
+    return BEAM_OK;
+}
+
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
 {
-    enum { SAMPLE = 64 };
     const beam_params params = beam_model_params(m);
     uint64_t hash = 0;
     for (int i = 0; i < params.n; i++) {
         const beam_param *p = &params.at[i];
         if (p->flags & BEAM_MASK_GATE)
             continue;
-        const int64_t n = beam_count(p->value) < SAMPLE ? beam_count(p->value) : SAMPLE;
-        float values[SAMPLE] = {0};
-        BEAM_TRY(beam_tensor_get_f32(beam_model_backend(m),
-                                     beam_view(p->value.data, p->value.dtype, BEAM_DIMS(n)), values));
         hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_count(p->value));
-        for (int64_t j = 0; j < n; j++) {
-            uint32_t bits;
-            memcpy(&bits, &values[j], sizeof bits);
-            hash = beam_random_bits(hash, bits, (uint64_t)j);
-        }
+        BEAM_TRY(mix_values(beam_model_backend(m), p, &hash));
     }
     *out = hash;
     return BEAM_OK;

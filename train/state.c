@@ -1,95 +1,27 @@
-/* A trainer's state to and from a checkpoint: every trainable parameter with its moments, by name. */
-#include <inttypes.h>
-#include <stdio.h>
+/* A trainer's state to and from a checkpoint. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/snapshot.h"
 #include "train/trainer.h"
 
-enum { KINDS = 3 }; /* value, first moment, second moment */
-
-typedef struct {
-    beam_array *arrays;
-    beam_tensor *device;
-    char (*names)[BEAM_NAME_MAX + 16];
-    void *host;
-    int n;
-} snapshot;
-
-static void snapshot_free(snapshot *s)
+static beam_status open_snapshot(const beam_trainer *t, beam_snapshot *s)
 {
-    free(s->arrays);
-    free(s->device);
-    free(s->names);
-    free(s->host);
-    *s = (snapshot){0};
-}
-
-static void add(snapshot *s, const char *kind, const char *name, beam_tensor t)
-{
-    snprintf(s->names[s->n], sizeof s->names[s->n], "%s/%s", kind, name);
-    s->device[s->n] = t;
-    s->arrays[s->n] = (beam_array){.name = s->names[s->n], .tensor = t};
-    s->n++;
-}
-
-/* Lists what a checkpoint holds, with host memory for all of it. */
-static beam_status snapshot_make(beam_trainer *t, snapshot *s)
-{
-    const beam_params params = beam_model_params(t->model);
-    const size_t most = (size_t)params.n * KINDS;
-    *s = (snapshot){.arrays = calloc(most, sizeof *s->arrays),
-                    .device = calloc(most, sizeof *s->device),
-                    .names = calloc(most, sizeof *s->names)};
-    if (!s->arrays || !s->device || !s->names)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a checkpoint's list");
-    size_t bytes = 0;
-    for (int i = 0; i < params.n; i++) {
-        const beam_param *p = &params.at[i];
-        if (!(p->flags & BEAM_TRAIN))
-            continue;
-        add(s, "value", p->name, p->value);
-        add(s, "adam_m", p->name, t->adamw.m[i]);
-        add(s, "adam_v", p->name, t->adamw.v[i]);
-        bytes += KINDS * beam_bytes(p->value);
-    }
-    s->host = malloc(bytes + 1);
-    if (!s->host)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a checkpoint of %zu bytes", bytes);
-    char *at = s->host;
-    for (int i = 0; i < s->n; i++) {
-        s->arrays[i].tensor.data = at;
-        at += beam_bytes(s->arrays[i].tensor);
-    }
-    return BEAM_OK;
-}
-
-static beam_status config_text(const beam_config *c, char **text)
-{
-    size_t size;
-    FILE *stream = open_memstream(text, &size);
-    if (!stream)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the configuration's text");
-    beam_config_dump(c, NULL, stream);
-    fclose(stream);
-    return BEAM_OK;
+    return beam_snapshot_open(s, beam_model_params(t->model), BEAM_TRAIN, t->adamw.m, t->adamw.v);
 }
 
 beam_status beam_trainer_save(beam_trainer *t)
 {
-    snapshot s;
+    beam_snapshot s;
     char *text = NULL;
-    beam_status status = snapshot_make(t, &s);
-    for (int i = 0; !status && i < s.n; i++)
-        beam_download(&t->backend, s.arrays[i].tensor.data, s.device[i]);
+    BEAM_TRY(open_snapshot(t, &s));
+    beam_status status = beam_snapshot_download(&s, &t->backend);
     if (!status)
-        status = beam_sync(&t->backend);
-    if (!status)
-        status = config_text(t->config, &text);
+        status = beam_config_text(t->config, NULL, &text);
     if (!status)
         status = beam_checkpoint_write(t->config->output_dir, &t->state, s.arrays, s.n, text);
     free(text);
-    snapshot_free(&s);
+    beam_snapshot_close(&s);
     return status;
 }
 
@@ -115,20 +47,18 @@ static beam_status check_identity(const beam_trainer *t, const char *path, const
     return BEAM_OK;
 }
 
+/* Another run's checkpoint may hold other arrays, so whose it is comes first. */
 beam_status beam_trainer_restore(beam_trainer *t, const char *checkpoint)
 {
     beam_checkpoint_state found;
     BEAM_TRY(beam_checkpoint_read_state(checkpoint, &found));
     BEAM_TRY(check_identity(t, checkpoint, &found));
-    snapshot s;
-    beam_status status = snapshot_make(t, &s);
+    beam_snapshot s;
+    BEAM_TRY(open_snapshot(t, &s));
+    beam_status status = beam_checkpoint_read(checkpoint, &found, s.arrays, s.n);
     if (!status)
-        status = beam_checkpoint_read(checkpoint, &found, s.arrays, s.n);
-    for (int i = 0; !status && i < s.n; i++)
-        beam_upload(&t->backend, s.device[i], s.arrays[i].tensor.data);
-    if (!status)
-        status = beam_sync(&t->backend);
-    snapshot_free(&s);
+        status = beam_snapshot_upload(&s, &t->backend);
+    beam_snapshot_close(&s);
     if (status)
         return status;
     found.config_hash = t->state.config_hash;
