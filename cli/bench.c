@@ -57,7 +57,7 @@ static void print_header(bool json, const beam_bench_options *o, const beam_back
     const beam_model_config *c = o->config;
     if (json) {
         printf("{\"gemm_gflops\":%.6g,\"threads\":%d,\"tokens\":%lld,\"sequence\":%lld,\"rows\":[",
-               1e-9 * peak, be->threads, (long long)(o->rows * o->sequence), (long long)o->sequence);
+               1e-9 * peak, be->threads, (long long)o->rows * o->sequence, (long long)o->sequence);
         return;
     }
     printf("%s, %d threads, matrix products reach %.1f GFLOP/s here\n", be->ops->name, be->threads,
@@ -101,10 +101,10 @@ beam_status beam_verb_bench(int argc, char **argv)
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
     const beam_option options[] = {
         {"model", BEAM_TEXT, &model, "DIR", "shape to time: a model folder or random:<config.json>"},
-        {"rows", BEAM_INT, &rows, "N", "rows of a micro-batch (8)"},
-        {"sequence", BEAM_INT, &sequence, "N", "tokens of a row (512)"},
-        {"steps", BEAM_INT, &steps, "N", "timed steps, of which the median counts (5, at most 64)"},
-        {"threads", BEAM_INT, &threads, "N", "processor threads (all cores)"},
+        {"rows", BEAM_INT, &rows, "N", "rows of a micro-batch (default: 8)"},
+        {"sequence", BEAM_INT, &sequence, "N", "tokens of a row (default: 512)"},
+        {"steps", BEAM_INT, &steps, "N", "timed steps, at most 64; the median counts (default: 5)"},
+        {"threads", BEAM_INT, &threads, "N", "default: all cores"},
         {"gradient-checkpointing", BEAM_FLAG, &checkpointing, NULL, "recompute layers in backward"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
     };
@@ -116,9 +116,9 @@ beam_status beam_verb_bench(int argc, char **argv)
                  "experts\n"
                  "in the backward pass saves. Beside each the share of the speed that plain matrix products "
                  "reach on\n"
-                 "this machine; operations are counted as in train/flops.h.",
+                 "this machine; operations are counted from the model's shape.",
         .examples =
-            "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256\n",
+            "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
         .options = options,
         .n = sizeof options / sizeof *options,
         .min = 1,
@@ -130,7 +130,10 @@ beam_status beam_verb_bench(int argc, char **argv)
         return BEAM_OK;
     if (strcmp(rest.at[0], "train") != 0)
         return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there is `beam bench train`", rest.at[0]);
-    if (rows < 1 || sequence < 1 || steps < 1 || steps > 64 || rows * sequence > 1 << 24)
+    if (threads < 0 || threads > 4096)
+        return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
+                         (long long)threads);
+    if (rows < 1 || sequence < 1 || steps < 1 || steps > 64 || rows > (1 << 24) / sequence)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench: --rows, --sequence and --steps (1 to 64) must be positive, and rows * "
                          "sequence at most 16777216");

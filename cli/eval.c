@@ -217,7 +217,7 @@ beam_status beam_verb_eval(int argc, char **argv)
         {"threads", BEAM_INT, &e.choice.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &e.json, NULL, "print one JSON object"},
     };
-    const beam_command command = {.synopsis = "eval --model DIR | --run DIR --data FILE",
+    const beam_command command = {.synopsis = "eval (--model DIR | --run DIR) --data FILE.h5",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,

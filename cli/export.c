@@ -52,8 +52,9 @@ static double recent_active(const char *checkpoint, int64_t last)
     while (getline(&line, &capacity, f) > 0) {
         long long step;
         const char *at = strstr(line, key);
-        if (at && sscanf(line, "{\"step\":%lld", &step) == 1 && step <= last)
-            value[n++ % STEPS] = strtod(at + strlen(key), NULL);
+        if (at && sscanf(line, "{\"step\":%lld", &step) == 1 && step <= last &&
+            sscanf(at + strlen(key), "%lf", &value[n % STEPS]) == 1) /* null is no number */
+            n++;
     }
     free(line);
     fclose(f);

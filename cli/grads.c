@@ -18,6 +18,8 @@ typedef struct {
 
 static beam_status check_options(const grads_options *g)
 {
+    if (!g->choice.model)
+        return BEAM_FAIL(BEAM_ECONFIG, "which model? Give --model DIR (a Hugging Face folder)");
     if (!g->input || !g->out)
         return BEAM_FAIL(BEAM_ECONFIG, "give --input FILE.jsonl with lines {\"ids\": [...]} and --out "
                                        "FILE.safetensors for the gradients");
@@ -124,7 +126,7 @@ static const char about[] =
     "gradient\n"
     "of every trainable parameter under its Hugging Face name (f32), and loss, task_loss, mask_loss,\n"
     "balance_loss and avg_active as tensors of one element.\n\n"
-    "The loss is task + X * balance (--balance X) + X * mask (--penalty X): the mean negative "
+    "The loss is task + B * balance (--balance B) + P * mask (--penalty P): the mean negative "
     "log-likelihood\n"
     "of the targets, Hugging Face's load-balancing loss, and the mean soft mask of the candidates. "
     "Gradients\n"
@@ -145,8 +147,8 @@ beam_status beam_verb_grads(int argc, char **argv)
         {"trainable", BEAM_TEXT, &g.trainable, "all|masks", "which parameters (default: all)"},
         {"masks", BEAM_TEXT, &g.choice.masks, "on|off", "as the model is, unless given"},
         {"soft", BEAM_FLAG, &g.soft, NULL, "soft masks instead of hard ones"},
-        {"penalty", BEAM_REAL, &g.weights.penalty, "X", "weight of the mask loss (default: 0)"},
-        {"balance", BEAM_REAL, &g.weights.balance, "X", "weight of the load-balancing loss (default: 0)"},
+        {"penalty", BEAM_REAL, &g.weights.penalty, "P", "weight of the mask loss (default: 0)"},
+        {"balance", BEAM_REAL, &g.weights.balance, "B", "weight of the load-balancing loss (default: 0)"},
         {"threads", BEAM_INT, &g.choice.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &g.json, NULL, "print one JSON object"},
     };

@@ -58,12 +58,6 @@ static beam_status inspect_tokens(const char *path, const beam_inspect_options *
     return BEAM_OK;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 static bool holds(const char *folder, const char *name)
 {
     char path[1200];
@@ -79,11 +73,11 @@ static beam_status inspect(const char *path, const beam_inspect_options *o)
     }
     if (!beam_file_exists(path))
         return BEAM_FAIL(BEAM_EIO, "%s: no such file or folder", path);
-    if (ends_with(path, ".safetensors"))
+    if (beam_path_ends(path, ".safetensors"))
         return beam_inspect_weights(path, o);
-    if (ends_with(path, ".json"))
+    if (beam_path_ends(path, ".json"))
         return beam_inspect_config(path, o);
-    if (ends_with(path, ".h5"))
+    if (beam_path_ends(path, ".h5"))
         return inspect_tokens(path, o);
     return BEAM_FAIL(BEAM_ECONFIG,
                      "%s: its name does not tell its kind; expected a token file (.h5), .safetensors, a "

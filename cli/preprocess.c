@@ -6,6 +6,8 @@
 
 #include "cli/args.h"
 #include "cli/verbs.h"
+#include "data/file.h"
+#include "train/config.h"
 
 typedef struct {
     beam_preprocess_options run;
@@ -14,10 +16,9 @@ typedef struct {
 
 enum { SHOWN_TOKENS = 600 }; /* of each document */
 
-static bool is_token_file(const char *path)
+static bool is_config(const char *path)
 {
-    const size_t n = strlen(path);
-    return n > 3 && strcmp(path + n - 3, ".h5") == 0;
+    return beam_path_ends(path, ".yaml") || beam_path_ends(path, ".yml");
 }
 
 static beam_status check_options(const preprocess_options *p, const beam_args *rest)
@@ -29,19 +30,19 @@ static beam_status check_options(const preprocess_options *p, const beam_args *r
                          p->run.text.max_bad_rows);
     if (p->run.eval_output && !(p->run.eval_fraction > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "--eval-out: say with --eval-fraction X how much goes there");
-    if (p->run.output)
+    if (p->run.output || is_config(rest->at[0]))
         return BEAM_OK;
-    if (rest->n == 1 && is_token_file(rest->at[0]) && p->show > 0)
+    if (rest->n == 1 && beam_path_ends(rest->at[0], ".h5") && p->show > 0)
         return BEAM_OK;
     return BEAM_FAIL(BEAM_ECONFIG,
                      "where to? Give --out FILE.h5 (or one token file and --show N to look at it)");
 }
 
-static void print_stats(const preprocess_options *p, const beam_preprocess_stats *s)
+static void print_stats(const beam_preprocess_options *o, const beam_preprocess_stats *s)
 {
-    printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", p->run.output, s->documents, s->tokens);
-    if (p->run.eval_output)
-        printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", p->run.eval_output, s->eval_documents,
+    printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->output, s->documents, s->tokens);
+    if (o->eval_output)
+        printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->eval_output, s->eval_documents,
                s->eval_tokens);
     if (s->bad_rows > 0)
         printf("left out: %" PRId64 " malformed documents\n", s->bad_rows);
@@ -49,20 +50,89 @@ static void print_stats(const preprocess_options *p, const beam_preprocess_stats
         printf("left out: %" PRId64 " empty documents\n", s->empty);
 }
 
+static beam_status show(const preprocess_options *p, const char *tokens)
+{
+    return p->show ? beam_preprocess_show(tokens, p->show, SHOWN_TOKENS, stdout) : BEAM_OK;
+}
+
+/* `inputs` to the token files that `o` names. */
+static beam_status write_tokens(beam_preprocess_options o, char *const inputs[], int n)
+{
+    beam_preprocess_stats stats;
+    o.inputs = (const char *const *)inputs;
+    o.n = n;
+    BEAM_TRY(beam_preprocess(&o, &stats));
+    print_stats(&o, &stats);
+    return BEAM_OK;
+}
+
+/* "books/train.jsonl.zst" becomes "books/train.h5". */
+static void name_tokens(const char *text, char name[BEAM_PATH_MAX])
+{
+    size_t n = strlen(text) - (beam_path_ends(text, ".zst") ? 4 : 0);
+    while (text[n - 1] != '.')
+        n--;
+    snprintf(name, BEAM_PATH_MAX, "%.*sh5", (int)n, text);
+}
+
+/* What to make of a configuration: from its dataset, and from its eval_dataset if that is text too. */
+typedef struct {
+    beam_config config;
+    beam_preprocess_options train, eval;
+    char train_tokens[BEAM_PATH_MAX], eval_tokens[BEAM_PATH_MAX];
+    bool both;
+} plan;
+
+static beam_status make_plan(const preprocess_options *p, const beam_args *rest, plan *out)
+{
+    const char *path = rest->at[0];
+    beam_config *c = &out->config;
+    BEAM_TRY(beam_config_load(path, (const char *const *)rest->at + 1, rest->n - 1, c, NULL));
+    if (!beam_text_is(c->dataset))
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: dataset is %s, which is not text (.txt, .jsonl, .txt.zst, .jsonl.zst); a token "
+                         "file needs no preprocessing",
+                         path, c->dataset);
+    out->both = beam_text_is(c->eval_dataset);
+    out->train = out->eval = p->run;
+    name_tokens(c->dataset, out->train_tokens);
+    if (!p->run.output)
+        out->train.output = out->train_tokens;
+    if (!out->both)
+        return BEAM_OK;
+    if (p->run.eval_output)
+        return BEAM_FAIL(BEAM_ECONFIG, "--eval-out: eval_dataset is text of its own (%s)", c->eval_dataset);
+    name_tokens(c->eval_dataset, out->eval_tokens);
+    out->eval.output = out->eval_tokens;
+    if (strcmp(out->train.output, out->eval.output) == 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "%s: dataset and eval_dataset would both become %s; give --out", path,
+                         out->eval.output);
+    return BEAM_OK;
+}
+
+static beam_status preprocess_config(const preprocess_options *p, const beam_args *rest)
+{
+    plan all;
+    BEAM_TRY(make_plan(p, rest, &all));
+    const char *eval_tokens = all.both ? all.eval.output : all.train.eval_output;
+    char *text = all.config.dataset, *eval_text = all.config.eval_dataset;
+    BEAM_TRY(write_tokens(all.train, &text, 1));
+    if (all.both)
+        BEAM_TRY(write_tokens(all.eval, &eval_text, 1));
+    printf("train on it: beam train %s dataset=%s%s%s\n", rest->at[0], all.train.output,
+           eval_tokens ? " eval_dataset=" : "", eval_tokens ? eval_tokens : "");
+    return show(p, all.train.output);
+}
+
 static beam_status preprocess(preprocess_options *p, const beam_args *rest)
 {
     BEAM_TRY(check_options(p, rest));
-    if (p->run.output) {
-        beam_preprocess_stats stats;
-        p->run.inputs = (const char *const *)rest->at;
-        p->run.n = rest->n;
-        p->run.seed = (uint64_t)p->seed;
-        BEAM_TRY(beam_preprocess(&p->run, &stats));
-        print_stats(p, &stats);
-    }
-    if (p->show == 0)
-        return BEAM_OK;
-    return beam_preprocess_show(p->run.output ? p->run.output : rest->at[0], p->show, SHOWN_TOKENS, stdout);
+    p->run.seed = (uint64_t)p->seed;
+    if (is_config(rest->at[0]))
+        return preprocess_config(p, rest);
+    if (p->run.output)
+        BEAM_TRY(write_tokens(p->run, rest->at, rest->n));
+    return show(p, p->run.output ? p->run.output : rest->at[0]);
 }
 
 static const char about[] =
@@ -70,12 +140,18 @@ static const char about[] =
     "separated by --separator), .jsonl (a document per line); each may be compressed (.zst). Every document\n"
     "ends with the end-of-document token. The tokenizer is \"byte\": a token per byte and three special "
     "ones.\n\n"
+    "A configuration (.yaml, .yml) instead of inputs names the text as its dataset: the token file gets "
+    "--out, or\n"
+    "stands beside it (train.jsonl.zst becomes train.h5). An eval_dataset that is text gets one too. Keys "
+    "can be\n"
+    "overridden after the file: key=value.\n\n"
     "--show N prints the first N documents of the result with the trained tokens marked, or of a token file\n"
-    "given instead of inputs. Everything is said on the command line; there is no configuration file for it.";
+    "given instead of inputs.";
 
 static const char examples[] =
     "  beam preprocess books.txt --out books.h5 --separator '<|end|>' --show 2\n"
     "  beam preprocess corpus.jsonl.zst --out train.h5 --eval-out valid.h5 --eval-fraction 0.01\n"
+    "  beam preprocess run.yaml dataset=corpus.jsonl.zst\n"
     "  beam preprocess train.h5 --show 3";
 
 beam_status beam_verb_preprocess(int argc, char **argv)
@@ -91,7 +167,7 @@ beam_status beam_verb_preprocess(int argc, char **argv)
         {"seed", BEAM_INT, &p.seed, "N", "which documents are held out (default: 42)"},
         {"show", BEAM_INT, &p.show, "N", "print N documents with trained tokens marked"},
     };
-    const beam_command command = {.synopsis = "preprocess INPUT... --out FILE.h5",
+    const beam_command command = {.synopsis = "preprocess INPUT... --out FILE.h5 | CONFIG [key=value ...]",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,

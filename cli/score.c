@@ -123,7 +123,7 @@ beam_status beam_verb_score(int argc, char **argv)
         {"threads", BEAM_INT, &s.choice.threads, "N", "default: all cores"},
         {"out", BEAM_TEXT, &s.out, "FILE", "write here instead of stdout"},
     };
-    const beam_command command = {.synopsis = "score --model DIR --input FILE.jsonl",
+    const beam_command command = {.synopsis = "score (--model DIR | --run DIR) --input FILE.jsonl",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,

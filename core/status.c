@@ -41,6 +41,10 @@ void beam_fail(const char *file, int line, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
+    for (char *c = message; *c;
+         c++) /* names and file contents are quoted: one line, nothing that steers a terminal */
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
     memcpy(last_error, message, sizeof message);
     trace[0] = '\0';
     beam_trace(file, line);

@@ -35,8 +35,8 @@ typedef enum {
  * 4 model or checkpoint, 5 I/O, 6 numeric, 7 stopped by a signal, 70 everything else. */
 int beam_exit_code(beam_status s);
 
-/* Records the message (printf style) and the call site for this thread, replacing an earlier message; returns
- * s. */
+/* Records the message (printf style) and the call site for this thread, replacing an earlier message. Control
+ * characters become '?'. */
 void beam_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Adds a call site to the trace of the current failure. */

@@ -89,8 +89,11 @@ beam_status beam_file_writer_open(beam_file_writer *w, const char *path)
     enum { TRIES = 100 }; /* leftovers of a killed process that had the same id */
     w->fd = -1;
     w->size = 0;
+    struct stat info;
     if ((size_t)snprintf(w->path, sizeof w->path, "%s", path) >= sizeof w->path)
         return BEAM_FAIL(BEAM_EIO, "%.200s...: the path is longer than %zu bytes", path, sizeof w->path - 1);
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* root could rename over /dev/null */
+        return BEAM_FAIL(BEAM_EIO, "%s: exists and is not a regular file; choose another name", path);
     for (int i = 0; i < TRIES && w->fd < 0; i++) {
         snprintf(w->temporary, sizeof w->temporary, "%s.tmp-%ld-%d", path, (long)getpid(), i);
         w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);

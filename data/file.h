@@ -15,7 +15,8 @@ enum { BEAM_SHA256_HEX = 65 }; /* 64 digits and the terminating zero */
  * the end. BEAM_EIO if it cannot be read or is larger. */
 beam_status beam_file_read(const char *path, size_t limit, char **bytes, size_t *size);
 
-/* Writes beside `path`, fsyncs, renames over it, fsyncs the folder. BEAM_EIO and no trace on any failure. */
+/* Writes beside `path`, fsyncs, renames over it, fsyncs the folder. BEAM_EIO and no trace on any failure.
+ * Refuses to replace what is no regular file: a folder, a pipe, /dev/null. */
 beam_status beam_file_write(const char *path, const void *bytes, size_t size);
 
 /* The same for a file written in pieces: open, write as often as needed, then commit or abort (both close
@@ -49,6 +50,12 @@ beam_status beam_need_space(const char *path, uint64_t bytes);
 
 bool beam_file_exists(const char *path);
 bool beam_folder_exists(const char *path);
+
+/* Whether both are there and are one file, under whatever names. */
+bool beam_same_file(const char *a, const char *b);
+
+/* Whether the path ends so: for kinds that are told by the name (".h5"). */
+bool beam_path_ends(const char *path, const char *end);
 
 /* snprintf of "folder/name" into path[size]; BEAM_EIO if it does not fit. */
 beam_status beam_join_path(char *path, size_t size, const char *folder, const char *name);

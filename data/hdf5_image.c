@@ -138,12 +138,13 @@ beam_status beam_h5_create(beam_h5 **out)
     return BEAM_FAIL(BEAM_ENOMEM, "cannot create an HDF5 image: out of memory");
 }
 
-/* Whole rows, as many as fit into CHUNK_BYTES; parts of one row if it is longer. */
+/* Whole rows, as many as fit into CHUNK_BYTES; parts of one row if it is longer. The array is not empty. */
 static void choose_chunk(beam_tensor t, hsize_t chunk[BEAM_MAX_DIM])
 {
     hsize_t room = CHUNK_BYTES / beam_dtype_size(t.dtype);
     for (int i = t.ndim - 1; i >= 0; i--) {
         const hsize_t dim = (hsize_t)t.dim[i];
+        BEAM_ASSERT(dim > 0);
         chunk[i] = dim < room ? dim : room;
         room = room / chunk[i] > 0 ? room / chunk[i] : 1;
     }

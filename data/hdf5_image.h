@@ -19,14 +19,14 @@ beam_status beam_h5_create(beam_h5 **out);
 /* Adds an array: dtype f32, f64, i32, i64 or u8. Groups in `name` ("a/b") are created. */
 beam_status beam_h5_put(beam_h5 *f, const char *name, beam_tensor t);
 
-/* Adds a string or a 64-bit integer or a double as an attribute of the root group. */
+/* Adds a string or a 64-bit integer as an attribute of the root group. */
 beam_status beam_h5_put_text(beam_h5 *f, const char *name, const char *text);
 beam_status beam_h5_put_i64(beam_h5 *f, const char *name, int64_t value);
 
 /* The finished image in new memory (the caller frees it). The file is closed in any case. */
 beam_status beam_h5_finish(beam_h5 *f, void **image, size_t *size);
 
-/* Opens an image (copied or referenced until close; the caller keeps it alive). `path` is for messages.
+/* Opens an image, which the caller keeps alive until close. `path` is for messages.
  * Everything from outside is distrusted: no plugins, no external storage or links, numeric types only, chunks
  * <= 64 MiB, exact chunk sizes. `error` is the status to use for damage (BEAM_EDATA for token files,
  * BEAM_EMODEL for checkpoints). */
@@ -41,6 +41,7 @@ beam_status beam_h5_at(beam_h5 *f, int i, const char **name, beam_tensor *shape)
 beam_status beam_h5_shape(beam_h5 *f, const char *name, beam_tensor *shape);
 beam_status beam_h5_get(beam_h5 *f, const char *name, beam_tensor t);
 
+/* Attributes of the root group; a text with its zero byte must fit into text[size]. */
 beam_status beam_h5_get_text(beam_h5 *f, const char *name, char *text, size_t size);
 beam_status beam_h5_get_i64(beam_h5 *f, const char *name, int64_t *value);
 

@@ -158,27 +158,32 @@ beam_status beam_h5_at(beam_h5 *f, int i, const char **name, beam_tensor *shape)
     return BEAM_OK;
 }
 
-static beam_status find(beam_h5 *f, const char *name, const beam_h5_entry **out)
+/* NULL if there is none of that name. */
+static const beam_h5_entry *find(const beam_h5 *f, const char *name)
 {
     const beam_h5_entry key = {.name = (char *)name};
-    *out = f->n ? bsearch(&key, f->at, (size_t)f->n, sizeof *f->at, by_name) : NULL;
-    if (!*out)
-        return BEAM_FAIL(f->error, "%s: array %s is missing", f->path, name);
-    return BEAM_OK;
+    return f->n ? bsearch(&key, f->at, (size_t)f->n, sizeof *f->at, by_name) : NULL;
+}
+
+static beam_status missing(const beam_h5 *f, const char *name)
+{
+    return BEAM_FAIL(f->error, "%s: array %s is missing", f->path, name);
 }
 
 beam_status beam_h5_shape(beam_h5 *f, const char *name, beam_tensor *shape)
 {
-    const beam_h5_entry *e;
-    BEAM_TRY(find(f, name, &e));
+    const beam_h5_entry *e = find(f, name);
+    if (!e)
+        return missing(f, name);
     *shape = e->shape;
     return BEAM_OK;
 }
 
 beam_status beam_h5_get(beam_h5 *f, const char *name, beam_tensor t)
 {
-    const beam_h5_entry *e;
-    BEAM_TRY(find(f, name, &e));
+    const beam_h5_entry *e = find(f, name);
+    if (!e)
+        return missing(f, name);
     if (e->shape.dtype != t.dtype || !beam_same_shape(e->shape, t))
         return refuse(f, name, "its type or shape is not the expected one");
     if (beam_count(t) == 0)
@@ -196,6 +201,7 @@ beam_status beam_h5_get(beam_h5 *f, const char *name, beam_tensor t)
 /* Opens an attribute of the root group that holds a single value. */
 static beam_status open_attribute(beam_h5 *f, const char *name, hid_t *out)
 {
+    *out = H5I_INVALID_HID;
     const hid_t attribute = H5Aexists(f->file, name) > 0 ? H5Aopen(f->file, name, H5P_DEFAULT) : -1;
     if (attribute < 0)
         return BEAM_FAIL(f->error, "%s: attribute %s is missing", f->path, name);
@@ -215,16 +221,17 @@ beam_status beam_h5_get_text(beam_h5 *f, const char *name, char *text, size_t si
     hid_t attribute;
     BEAM_TRY(open_attribute(f, name, &attribute));
     const hid_t type = H5Aget_type(attribute);
-    const bool fits =
-        H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && H5Tget_size(type) < size;
-    const bool good = fits && H5Aread(attribute, type, text) >= 0;
-    if (good)
-        text[H5Tget_size(type)] = '\0';
+    const size_t stored = H5Tget_size(type); /* with the zero byte, if it has one: h5py's texts have none */
+    bool good = H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && stored <= size &&
+                H5Aread(attribute, type, text) >= 0;
+    if (good && stored < size)
+        text[stored] = '\0';
+    good = good && memchr(text, 0, size);
     H5Tclose(type);
     H5Aclose(attribute);
     if (!good)
-        return BEAM_FAIL(f->error, "%s: attribute %s is not a text of less than %zu bytes", f->path, name,
-                         size);
+        return BEAM_FAIL(f->error, "%s: attribute %s is not a text of at most %zu bytes", f->path, name,
+                         size - 1);
     return BEAM_OK;
 }
 

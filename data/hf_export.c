@@ -46,7 +46,7 @@ static char *shortest_text(const json_t *root)
 
 /* ["Qwen3MoeForCausalLM"] becomes ["ExpertMaskQwen3MoeForCausalLM"]: an engine that does not know masks
  * refuses the name instead of running the model without them. */
-static void set_architecture(json_t *root, bool masked)
+static int set_architecture(json_t *root, bool masked)
 {
     static const char prefix[] = "ExpertMask";
     char name[128];
@@ -56,22 +56,22 @@ static void set_architecture(json_t *root, bool masked)
     if (strncmp(base, prefix, strlen(prefix)) == 0)
         base += strlen(prefix);
     snprintf(name, sizeof name, "%s%.100s", masked ? prefix : "", base);
-    json_object_set_new(root, "architectures", json_pack("[s]", name));
+    return json_object_set_new(root, "architectures", json_pack("[s]", name));
 }
 
 beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf_export *e)
 {
     json_t *root;
     BEAM_TRY(beam_json_read(from, 1 << 20, BEAM_EMODEL, &root));
-    set_architecture(root, e->mask.present);
-    json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
+    int bad = set_architecture(root, e->mask.present);
+    bad |= json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
     if (json_object_get(root, "dtype"))
-        json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
+        bad |= json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
     if (e->mask.present)
-        json_object_set_new(root, "expert_mask", mask_block(e));
+        bad |= json_object_set_new(root, "expert_mask", mask_block(e));
     else
         json_object_del(root, "expert_mask");
-    char *text = shortest_text(root);
+    char *text = bad ? NULL : shortest_text(root);
     json_decref(root);
     if (!text)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to write it", to);

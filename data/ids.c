@@ -36,9 +36,9 @@ static beam_status each_line(const char *path, line_taker take, void *context)
     ssize_t size;
     beam_status status = BEAM_OK;
     for (long number = 1; !status && (size = getline(&line, &capacity, f)) >= 0; number++)
-        if (line[strspn(line, " \t\r\n")] != '\0')
+        if (strspn(line, " \t\r\n") < (size_t)size)
             status = take_line(path, number, line, (size_t)size, take, context);
-    if (!status && ferror(f))
+    if (!status && !feof(f)) /* also a line for which there is no memory */
         status = BEAM_FAIL(BEAM_EIO, "%s: cannot read: %s", path, strerror(errno));
     free(line);
     fclose(f);
@@ -50,17 +50,16 @@ typedef struct {
     int64_t vocab, capacity;
 } id_reader;
 
-static beam_status read_integers(const char *where, const char *key, const json_t *list, int64_t limit,
-                                 int32_t *out)
+/* Entry i of the list under `key`. */
+static beam_status read_integer(const char *where, const char *key, const json_t *list, size_t i,
+                                int64_t limit, int32_t *out)
 {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *value = json_array_get(list, i);
-        const json_int_t x = json_integer_value(value);
-        if (!json_is_integer(value) || x < 0 || x >= limit)
-            return BEAM_FAIL(BEAM_EDATA, "%s: \"%s\"[%zu] is not an integer from 0 to %lld", where, key, i,
-                             (long long)limit - 1);
-        out[i] = (int32_t)x;
-    }
+    const json_t *value = json_array_get(list, i);
+    const json_int_t x = json_integer_value(value);
+    if (!json_is_integer(value) || x < 0 || x >= limit)
+        return BEAM_FAIL(BEAM_EDATA, "%s: \"%s\"[%zu] is not an integer from 0 to %lld", where, key, i,
+                         (long long)limit - 1);
+    *out = (int32_t)x;
     return BEAM_OK;
 }
 
@@ -75,18 +74,16 @@ static beam_status fill_line(const char *where, const json_t *object, int64_t vo
     line->n = (int64_t)n;
     line->id = malloc(n * sizeof *line->id);
     line->loss = malloc(n);
-    int32_t *wide = malloc(n * sizeof *wide);
-    beam_status status = line->id && line->loss && wide
-                             ? BEAM_OK
-                             : BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for the line", where);
-    if (!status)
-        status = read_integers(where, "ids", ids, vocab, line->id);
-    if (!status && loss)
-        status = read_integers(where, "loss", loss, 2, wide);
-    for (size_t i = 0; !status && i < n; i++)
-        line->loss[i] = loss ? (uint8_t)wide[i] : 1;
-    free(wide);
-    return status;
+    if (!line->id || !line->loss)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for the line", where);
+    for (size_t i = 0; i < n; i++) {
+        int32_t is_target = 1;
+        BEAM_TRY(read_integer(where, "ids", ids, i, vocab, &line->id[i]));
+        if (loss)
+            BEAM_TRY(read_integer(where, "loss", loss, i, 2, &is_target));
+        line->loss[i] = (uint8_t)is_target;
+    }
+    return BEAM_OK;
 }
 
 static beam_status take_ids(void *context, const char *where, long number, const json_t *object)
@@ -143,10 +140,14 @@ static beam_status fill_question(const char *where, const json_t *object, beam_q
     if (!json_is_string(context) || n < 2 || n > BEAM_MAX_CHOICES)
         return BEAM_FAIL(BEAM_EDATA, "%s: expected {\"context\": text, \"choices\": [2 to %d texts]}", where,
                          BEAM_MAX_CHOICES);
-    q->label = json_is_integer(label) ? (int)json_integer_value(label) : -1;
-    if (json_is_integer(label) && (q->label < 0 || q->label >= (int)n))
-        return BEAM_FAIL(BEAM_EDATA, "%s: \"label\" is not one of the %zu choices", where, n);
-    q->id = strdup(json_is_string(id) ? json_string_value(id) : "");
+    const json_int_t right = json_integer_value(label);
+    const bool labelled = label && !json_is_null(label);
+    if (labelled && (!json_is_integer(label) || right < 0 || right >= (json_int_t)n))
+        return BEAM_FAIL(BEAM_EDATA, "%s: \"label\" is not one of the %zu choices (an index from 0)", where,
+                         n);
+    q->label = labelled ? (int)right : -1;
+    char number[64];
+    q->id = strdup(json_is_string(id) ? json_string_value(id) : id ? beam_json_show(id, number) : "");
     q->context = strdup(json_string_value(context));
     bool complete = q->id && q->context;
     for (size_t i = 0; i < n; i++) {

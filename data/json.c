@@ -46,12 +46,8 @@ beam_status beam_json_parse(const char *path, const char *bytes, size_t size, be
     json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &wrong);
     if (!root && json_error_code(&wrong) == json_error_out_of_memory)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to parse it", path);
-    if (!root) {
-        for (char *c = wrong.text; *c; c++) /* it quotes the file: nothing that steers a terminal */
-            if ((unsigned char)*c < ' ' || *c == 127)
-                *c = '?';
+    if (!root)
         return BEAM_FAIL(error, "%s:%d:%d: not valid JSON: %s", path, wrong.line, wrong.column, wrong.text);
-    }
     if (!json_is_object(root)) {
         json_decref(root);
         return BEAM_FAIL(error, "%s: a JSON object {...} is expected at the top", path);

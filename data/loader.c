@@ -135,11 +135,6 @@ const char *beam_loader_tokenizer(const beam_loader *l)
     return l->tokens.tokenizer;
 }
 
-int64_t beam_loader_tokens(const beam_loader *l)
-{
-    return l->tokens.tokens;
-}
-
 uint64_t beam_loader_hash(const beam_loader *l)
 {
     return l->hash;

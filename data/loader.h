@@ -32,9 +32,8 @@ void beam_loader_close(beam_loader *l); /* accepts NULL */
 int64_t beam_loader_rows(const beam_loader *l);
 int64_t beam_loader_vocab(const beam_loader *l);
 
-/* Name of the tokenizer that made the file, valid until close; and tokens of the file. */
+/* Name of the tokenizer that made the file, valid until close. */
 const char *beam_loader_tokenizer(const beam_loader *l);
-int64_t beam_loader_tokens(const beam_loader *l);
 
 /* Trained targets and real tokens of rows [first, first + n) in the endless sequence of epochs. Cheap: no
  * tokens are read. The trainer divides by the global sums. */

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "data/file.h"
 #include "data/tokenizer.h"
 #include "data/tokens.h"
 
@@ -119,6 +120,11 @@ static beam_status write_output(work *w, sink *s, const char *path)
     return BEAM_OK;
 }
 
+static bool same_path(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0 || beam_same_file(a, b);
+}
+
 static beam_status check_options(const beam_preprocess_options *o, work *w)
 {
     if (o->n < 1)
@@ -130,9 +136,13 @@ static beam_status check_options(const beam_preprocess_options *o, work *w)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "%g of the documents held out: must be in [0, 1), with a file for them",
                          o->eval_fraction);
+    if (o->eval_output && same_path(o->output, o->eval_output))
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: is the output of both parts; the documents held out need a file of "
+                         "their own",
+                         o->output);
     for (int i = 0; i < o->n; i++) {
-        if (strcmp(o->inputs[i], o->output) == 0 ||
-            (o->eval_output && strcmp(o->inputs[i], o->eval_output) == 0))
+        if (same_path(o->inputs[i], o->output) || (o->eval_output && same_path(o->inputs[i], o->eval_output)))
             return BEAM_FAIL(BEAM_ECONFIG, "%s: is an input and an output", o->inputs[i]);
         struct stat info;
         if (stat(o->inputs[i], &info) == 0)

@@ -33,8 +33,9 @@ static json_t *describe(const beam_weight_source *t, uint64_t begin)
     json_t *shape = json_array();
     for (int i = 0; i < t->ndim; i++)
         json_array_append_new(shape, json_integer(t->dim[i]));
+    const uint64_t end = begin + source_bytes(t);
     return json_pack("{s:s, s:o, s:[I,I]}", "dtype", format_dtype(t->dtype), "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + source_bytes(t)));
+                     (json_int_t)begin, (json_int_t)end);
 }
 
 /* The JSON of the header, padded with spaces so that the data starts at a multiple of 8; NULL without memory.

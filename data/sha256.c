@@ -10,7 +10,7 @@
 
 static void to_hex(const unsigned char digest[32], char hex[BEAM_SHA256_HEX])
 {
-    for (int i = 0; i < 32; i++)
+    for (size_t i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/file.h"
 #include "data/text_source.h"
 
 struct beam_text {
@@ -21,21 +22,24 @@ struct beam_text {
     json_t *row; /* holds the document that was handed out last */
 };
 
-static bool ends_with(const char *s, const char *end)
+static bool is_jsonl(const char *path)
 {
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
+    return beam_path_ends(path, ".jsonl") || beam_path_ends(path, ".jsonl.zst");
+}
+
+bool beam_text_is(const char *path)
+{
+    return is_jsonl(path) || beam_path_ends(path, ".txt") || beam_path_ends(path, ".txt.zst");
 }
 
 beam_status beam_text_open(const char *path, const beam_text_options *options, beam_text **out)
 {
-    const bool json = ends_with(path, ".jsonl") || ends_with(path, ".jsonl.zst");
-    if (!json && !ends_with(path, ".txt") && !ends_with(path, ".txt.zst"))
+    if (!beam_text_is(path))
         return BEAM_FAIL(BEAM_EDATA, "%s: its name must end in .txt, .jsonl, .txt.zst or .jsonl.zst", path);
     beam_text *t = calloc(1, sizeof *t);
     if (!t)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: out of memory", path);
-    const beam_status s = beam_source_open(path, ends_with(path, ".zst"), &t->source);
+    const beam_status s = beam_source_open(path, beam_path_ends(path, ".zst"), &t->source);
     if (s != BEAM_OK) {
         free(t);
         return s;
@@ -44,7 +48,7 @@ beam_status beam_text_open(const char *path, const beam_text_options *options, b
     t->options = *options;
     if (!t->options.field)
         t->options.field = "text";
-    t->json = json;
+    t->json = is_jsonl(path);
     *out = t;
     return BEAM_OK;
 }
@@ -75,7 +79,7 @@ static beam_status bad_row(beam_text *t, int64_t line, const char *what)
     t->bad_rows++;
     if (t->bad_rows <= t->options.max_bad_rows)
         return BEAM_OK;
-    return BEAM_FAIL(BEAM_EDATA, "%s:%lld: %s; repair it, or have it left out with max_bad_rows", t->path,
+    return BEAM_FAIL(BEAM_EDATA, "%s:%lld: %s; repair it, or leave it out with --max-bad-rows", t->path,
                      (long long)line, what);
 }
 

@@ -14,6 +14,7 @@
 #ifndef BEAM_DATA_TEXT_H
 #define BEAM_DATA_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,9 @@ typedef struct {
 } beam_text_options;
 
 typedef struct beam_text beam_text;
+
+/* Whether the name is one of a text file. */
+bool beam_text_is(const char *path);
 
 /* Opens a file; the options' strings must outlive the handle. BEAM_EIO if it cannot be opened, BEAM_EDATA if
  * its name does not tell its kind. */

@@ -113,7 +113,7 @@ static beam_status read_arrays(beam_h5 *f, const char *path, beam_tokens *t)
 static beam_status read_image(beam_h5 *f, const char *path, beam_tokens *t)
 {
     int64_t format;
-    char stored[BEAM_SHA256_HEX + 1], actual[BEAM_SHA256_HEX];
+    char stored[BEAM_SHA256_HEX], actual[BEAM_SHA256_HEX];
     BEAM_TRY(beam_h5_get_i64(f, "format", &format));
     if (format != FORMAT)
         return BEAM_FAIL(BEAM_EDATA,

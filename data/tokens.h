@@ -1,8 +1,8 @@
 /* Token files: HDF5 with ids, a loss mask, and where each document starts.
  *
- *     ids     i32 [N]    token ids of all documents, one after the other (zstd makes the width irrelevant on
- * disk) loss    u8  [N]    1: this token is a target when it is predicted start   i64 [docs] index of each
- * document's first token
+ *     ids     i32 [N]       token ids of all documents, one after the other (zstd makes up for the width)
+ *     loss    u8  [N]       1: this token is a target when it is predicted
+ *     start   i64 [docs]    index of each document's first token
  *
  * plus attributes: format version, vocabulary size, tokenizer name, SHA-256 of the arrays' bytes. */
 #ifndef BEAM_DATA_TOKENS_H

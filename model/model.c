@@ -3,39 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "model/block.h"
-#include "model/head.h"
+#include "model/model_state.h"
 #include "model/rope.h"
-
-struct beam_model {
-    beam_model_config config;
-    beam_model_options options;
-    beam_backend *be;
-    beam_model_weights weights;
-    beam_expert_rule rule;
-    beam_route_observer observer;
-    void *observer_context;
-    int first_moe; /* index of the first MoE layer; layers if there is none */
-
-    void *activation_block, *scratch_block;
-    beam_arena scratch;
-    size_t activation_bytes;
-
-    /* Inputs of a pass, [max_tokens] each. */
-    beam_tensor id, target, position, counted, first;
-    beam_tensor cosine, sine;
-
-    /* Inputs of the layers and of the final norm [layers + 1]; without gradients two take turns. */
-    beam_tensor *x;
-    beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
-    beam_head_saved head;
-    beam_tensor load;  /* f64 [2,E], where the router trains */
-    beam_tensor dprob; /* real [E] */
-    beam_tensor stats; /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
-
-    const beam_batch *batch; /* of the last forward pass */
-    void *host;              /* staging for transfers: a double per token, three per expert */
-};
 
 static bool trains(const beam_model *m)
 {
@@ -349,69 +318,4 @@ void beam_model_backward(beam_model *m, const beam_backward_args *args)
     if (beam_trains(m->weights.embed))
         beam_embed_grad(m->be, m->weights.embed->grad, d, beam_rows(m->id, 0, t));
     beam_release(&m->scratch, mark);
-}
-
-/* E * sum over e of f_e P_e of the last forward pass. */
-static double balance_loss(beam_model *m)
-{
-    const int64_t e = m->config.experts;
-    double *load = m->host, sum = 0;
-    beam_download(m->be, load, m->load);
-    const double n = (double)(m->batch->counted_total * beam_moe_layers(&m->config));
-    for (int64_t i = 0; i < e; i++)
-        sum += load[i] * load[e + i];
-    return n > 0 ? (double)e * sum / (n * n) : 0;
-}
-
-beam_status beam_model_token_losses(beam_model *m, double *out)
-{
-    const int64_t t = m->batch->tokens;
-    if (m->be->real == BEAM_F64) {
-        beam_download(m->be, out, beam_rows(m->head.loss, 0, t));
-        return beam_sync(m->be);
-    }
-    beam_download(m->be, m->host, beam_rows(m->head.loss, 0, t));
-    for (int64_t i = 0; i < t; i++)
-        out[i] = (double)((const float *)m->host)[i];
-    return beam_sync(m->be);
-}
-
-static double sum_of(const beam_model *m, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += m->be->real == BEAM_F64 ? ((const double *)m->host)[i] : (double)((const float *)m->host)[i];
-    return sum;
-}
-
-beam_status beam_model_result(beam_model *m, beam_forward_result *out)
-{
-    const int64_t t = m->batch->tokens;
-    *out = (beam_forward_result){.targets = m->batch->targets};
-    beam_download(m->be, m->host, beam_rows(m->head.loss, 0, t));
-    out->loss = sum_of(m, t);
-    beam_download(m->be, m->host, beam_rows(m->head.correct, 0, t));
-    for (int64_t i = 0; i < t; i++)
-        out->correct += ((const uint8_t *)m->host)[i];
-    if (m->load.data)
-        out->balance = balance_loss(m);
-    return beam_sync(m->be);
-}
-
-beam_status beam_model_take_stats(beam_model *m, double *out)
-{
-    if (out)
-        beam_download(m->be, out, m->stats);
-    beam_zero(m->be, m->stats);
-    return beam_sync(m->be);
-}
-
-beam_memory_plan beam_model_memory(const beam_model *m)
-{
-    beam_memory_plan plan = {.gradients = beam_bytes(m->weights.grads),
-                             .activations = m->activation_bytes,
-                             .scratch = m->scratch.capacity};
-    for (int i = 0; i < m->weights.params.n; i++)
-        plan.parameters += beam_bytes(m->weights.params.at[i].value);
-    return plan;
 }

@@ -122,8 +122,7 @@ class Decoder:
         return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
 
     def attention(self, prefix, x, angle):
-        c, w = self.config, self.weights
-        rows, length, _ = x.shape
+        c, w, (rows, length, _) = self.config, self.weights, x.shape
 
         def heads(name):
             y = F.linear(x, w[f"{prefix}{name}_proj.weight"])

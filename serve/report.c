@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "data/file.h"
 #include "serve/html.h"
@@ -49,7 +50,9 @@ static beam_status eval_table(const beam_report *r, beam_table *t, beam_table_ro
         beam_table_set(row->cell[0], "%.4f", e->loss);
         beam_table_set(row->cell[1], "%+.4f", i > 0 ? beam_report_gap(r, i) : NAN);
         beam_table_set(row->cell[2], "%.2f%%", 100 * e->accuracy);
-        snprintf(row->cell[3], sizeof row->cell[3], "%.2f of %lld", e->avg_active, (long long)e->top_k);
+        beam_table_set(row->cell[3], "%.2f", e->avg_active);
+        const size_t used = strlen(row->cell[3]);
+        snprintf(row->cell[3] + used, sizeof row->cell[3] - used, " of %lld", (long long)e->top_k);
         beam_table_set(row->cell[4], "%.1f%%", 100 * e->moe_flops_saved);
         beam_table_set(row->cell[5], "%.1f%%", 100 * beam_report_retention(r, i));
     }

@@ -83,15 +83,15 @@ static beam_chart open_quality(const beam_report *r, const point *p, int n, FILE
 /* A line from point to point of one kind. */
 static void join_points(const beam_chart *c, const point *p, int n, int kind)
 {
-    double x[2], y[2];
-    int known = 0;
+    const point *last = NULL;
     for (int i = 0; i < n; i++) {
         if (p[i].kind != kind)
             continue;
-        x[0] = x[1], y[0] = y[1];
-        x[1] = p[i].avg_active, y[1] = p[i].kept;
-        if (++known > 1)
+        if (last) {
+            const double x[2] = {last->avg_active, p[i].avg_active}, y[2] = {last->kept, p[i].kept};
             beam_chart_line(c, x, y, 2, kinds[kind].join);
+        }
+        last = &p[i];
     }
 }
 

@@ -92,7 +92,7 @@ static beam_status draw_loss(const beam_history *h, bool wide, FILE *to)
     if (evals)
         beam_axis_cover(&y, beam_column(&h->evals, BEAM_EVAL_LOSS), h->evals.rows);
     beam_axis_round(&y);
-    snprintf(note, sizeof note, "without penalties; line: mean of %lld steps", (long long)(2 * c.half + 1));
+    snprintf(note, sizeof note, "without penalties; line: mean of %lld steps", 2 * (long long)c.half + 1);
     beam_figure_open(to, "Loss", c.half > 0 ? note : "without penalties", wide);
     beam_figure_key(to, "a", "training");
     if (evals)

@@ -58,12 +58,18 @@ void beam_metrics_abandon(beam_metrics *m)
 }
 
 /* JSON has no infinity and no NaN. */
-static void number(FILE *f, const char *key, double value)
+static void print_value(FILE *f, double value, int digits)
 {
     if (isfinite(value))
-        fprintf(f, ",\"%s\":%.9g", key, value);
+        fprintf(f, "%.*g", digits, value);
     else
-        fprintf(f, ",\"%s\":null", key);
+        fputs("null", f);
+}
+
+static void number(FILE *f, const char *key, double value)
+{
+    fprintf(f, ",\"%s\":", key);
+    print_value(f, value, 9);
 }
 
 static beam_status end_line(beam_metrics *m)
@@ -92,8 +98,10 @@ beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam
     number(f, "seconds", t->state.seconds);
     fprintf(f, ",\"tokens\":%lld,\"skipped\":%s,\"active\":[", (long long)t->state.tokens,
             r->skipped ? "true" : "false");
-    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(t->model)); i++)
-        fprintf(f, "%s%.6g", i ? "," : "", t->active[i]);
+    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(t->model)); i++) {
+        fputs(i ? "," : "", f);
+        print_value(f, t->active[i], 6);
+    }
     fputc(']', f);
     return end_line(m);
 }

@@ -115,7 +115,7 @@ static void attend(const attention_input *in, real *out, real *lse, block querie
 {
     const int64_t ldq = in->heads * in->width, ldk = in->groups * in->width;
     const int64_t own = query_offset(in, queries.begin + queries.at, head);
-    real top[QUERIES], sum[QUERIES];
+    real top[QUERIES] = {0}, sum[QUERIES] = {0};
     _Alignas(64) real s[QUERIES * KEYS];
     for (int64_t at = 0; at < queries.at + queries.n; at += KEYS) {
         const int64_t keys = keys_seen(queries, at), other = key_offset(in, queries.begin + at, head);
@@ -123,10 +123,8 @@ static void attend(const attention_input *in, real *out, real *lse, block querie
                        ldk, 0, s, KEYS);
         for (int64_t i = 0; i < queries.n; i++) {
             const int64_t seen = min(keys, queries.at + i + 1 - at);
-            if (at == 0) {
+            if (at == 0)
                 top[i] = s[i * KEYS];
-                sum[i] = 0;
-            }
             const real shrink = softmax_step(s + i * KEYS, seen, &top[i], &sum[i]);
             memset(s + i * KEYS + seen, 0, (size_t)(keys - seen) * sizeof(real));
             if (at > 0 && shrink < 1)
@@ -304,7 +302,7 @@ void beam_cpu_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, b
     const int64_t items = seq.n * b.in.groups;
     /* Too few items leave threads idle, which costs more than computing the tiles twice. Both ways add the
      * same tiles in the same order, so the choice does not show in the result. */
-    if (items >= 2 * be->threads || items == be->threads)
+    if (items >= 2 * (int64_t)be->threads || items == be->threads)
         grad_by_sequence(be, &b, seq);
     else
         grad_by_block(be, &b, seq);

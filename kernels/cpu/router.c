@@ -105,8 +105,9 @@ void beam_cpu_router_load(beam_backend *be, beam_tensor load, const beam_route *
     const uint8_t *is_counted = counted.data;
     const int32_t *expert = beam_i32(route->expert);
     double *chosen = load.data, *mass = chosen + E;
-    for (int64_t r = 0; r < tokens * K; r++)
-        chosen[expert[r]] += is_counted[r / K];
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t k = 0; k < K; k++)
+            chosen[expert[t * K + k]] += is_counted[t];
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t first = 0; first < E; first += BEAM_COLUMN_BLOCK) {
         double sum[BEAM_COLUMN_BLOCK];

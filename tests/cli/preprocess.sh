@@ -29,4 +29,30 @@ expect 2 "where to?" preprocess data.h5
 expect 2 "too few arguments" preprocess --out x.h5
 expect 2 "--eval-fraction" preprocess text.txt --out x.h5 --eval-out y.h5
 expect 2 "is an input and an output" preprocess text.txt --out text.txt
+expect 2 "is an input and an output" preprocess text.txt --out ./text.txt
+expect 2 "output of both parts" preprocess text.txt --out x.h5 --eval-out x.h5 --eval-fraction 0.5
+mkfifo pipe.h5
+expect 5 "pipe.h5: exists and is not a regular file" preprocess text.txt --out pipe.h5
+check "it is still a pipe" test -p pipe.h5
+
+# A configuration names the texts.
+mkdir books
+printf '{"text":"one"}\n{"text":"two"}\n' >books/train.jsonl
+cp books/train.jsonl books/valid.jsonl
+printf 'model_name_or_path: m\ndataset: books/train.jsonl\neval_dataset: valid.h5\n' >run.yaml
+expect 0 "books/train.h5: 2 documents, 8 tokens" preprocess run.yaml --show 1
+check "the next command" grep -q '^train on it: beam train run.yaml dataset=books/train.h5$' out
+check "it is shown" grep -q '^--- document 0: 4 tokens, 3 trained' out
+expect 0 "named.h5: 2 documents" preprocess run.yaml --out named.h5 eval_dataset=books/valid.jsonl
+check "both texts" grep -q '^books/valid.h5: 2 documents, 8 tokens$' out
+check "both in the next command" grep -q ' dataset=named.h5 eval_dataset=books/valid.h5$' out
+cp run.yaml run.yml
+expect 0 "data.h5: 20 documents" preprocess run.yml dataset=text.txt --separator '<end>' --out data.h5
+rm books/*.h5
+expect 2 "would both become books/train.h5" preprocess run.yaml eval_dataset=books/train.jsonl
+expect 2 "--eval-out: eval_dataset is text" preprocess run.yaml eval_dataset=books/valid.jsonl --eval-out x.h5 --eval-fraction 0.5
+expect 2 "run.yaml: dataset is data.h5, which is not text" preprocess run.yaml dataset=data.h5
+expect 2 "unknown key \"datset\"" preprocess run.yaml datset=text.txt
+expect 5 "books/none.txt: cannot open" preprocess run.yaml dataset=books/none.txt
+check "nothing is written after a failure" test -z "$(find books -name '*.h5')"
 finish

@@ -138,6 +138,9 @@ static void wrong_questions_are_named(void **state)
         {"{\"context\": \"a\", \"choices\": [\"b\", \"\"]}", "\"choices\"[1] is not a text"},
         {"{\"context\": \"a\", \"choices\": [\"b\", \"c\"], \"label\": 2}", "not one of the 2 choices"},
         {"{\"context\": \"a\", \"choices\": [\"b\", \"c\"], \"label\": -1}", "not one of the 2 choices"},
+        {"{\"context\": \"a\", \"choices\": [\"b\", \"c\"], \"label\": 4294967296}",
+         "not one of the 2 choices"},
+        {"{\"context\": \"a\", \"choices\": [\"b\", \"c\"], \"label\": \"b\"}", "not one of the 2 choices"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         beam_questions q;

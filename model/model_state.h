@@ -1,0 +1,39 @@
+/* What a model holds: for the files that implement model/model.h only. */
+#ifndef BEAM_MODEL_MODEL_STATE_H
+#define BEAM_MODEL_MODEL_STATE_H
+
+#include "model/block.h"
+#include "model/head.h"
+#include "model/model.h"
+
+struct beam_model {
+    beam_model_config config;
+    beam_model_options options;
+    beam_backend *be;
+    beam_model_weights weights;
+    beam_expert_rule rule;
+    beam_route_observer observer;
+    void *observer_context;
+    int first_moe; /* index of the first MoE layer; layers if there is none */
+
+    void *activation_block, *scratch_block;
+    beam_arena scratch;
+    size_t activation_bytes;
+
+    /* Inputs of a pass, [max_tokens] each. */
+    beam_tensor id, target, position, counted, first;
+    beam_tensor cosine, sine;
+
+    /* Inputs of the layers and of the final norm [layers + 1]; without gradients two take turns. */
+    beam_tensor *x;
+    beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
+    beam_head_saved head;
+    beam_tensor load;  /* f64 [2,E], where the router trains */
+    beam_tensor dprob; /* real [E] */
+    beam_tensor stats; /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
+
+    const beam_batch *batch; /* of the last forward pass */
+    void *host;              /* staging for transfers: a double per token, three per expert */
+};
+
+#endif
