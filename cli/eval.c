@@ -165,6 +165,19 @@ static void print_table(const eval_options *e, const beam_opened *o, const beam_
     printf("\n");
 }
 
+static beam_status judge(const eval_options *e, const beam_opened *o, const beam_eval_result *r)
+{
+    if (r->targets == 0)
+        return BEAM_FAIL(BEAM_EDATA, "%s: its first %" PRId64 " rows hold no target; give more --rows",
+                         e->data, e->rows);
+    if (!isfinite(r->loss))
+        return BEAM_FAIL(BEAM_ENUMERIC,
+                         "%s: the loss is not finite; `beam inspect --verify` looks for numbers in its "
+                         "weights that are not",
+                         o->name);
+    return BEAM_OK;
+}
+
 static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
 {
     beam_eval_result r;
@@ -177,11 +190,7 @@ static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
     BEAM_TRY(beam_evaluate(o->model, *l, e->rows, e->batch_rows, &r));
     if (r.targets > 0)
         (e->json ? print_json : print_table)(e, o, *l, &r);
-    const beam_status status =
-        r.targets > 0
-            ? BEAM_OK
-            : BEAM_FAIL(BEAM_EDATA, "%s: its first %" PRId64 " rows hold no target; give more --rows",
-                        e->data, e->rows);
+    const beam_status status = judge(e, o, &r);
     beam_eval_free(&r);
     return status;
 }

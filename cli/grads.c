@@ -42,17 +42,11 @@ static beam_status check_masks(const grads_options *g, const beam_opened *o)
     return BEAM_OK;
 }
 
-static beam_status count_tokens(const grads_options *g, const beam_opened *o, const beam_id_lines *lines,
-                                int64_t *tokens)
+static beam_status count_tokens(const grads_options *g, const beam_id_lines *lines, int64_t *tokens)
 {
     *tokens = 0;
-    for (int64_t i = 0; i < lines->n; i++) {
-        if (lines->line[i].n > o->config.max_positions)
-            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions",
-                             g->input, lines->line[i].number, lines->line[i].n, o->name,
-                             o->config.max_positions);
+    for (int64_t i = 0; i < lines->n; i++)
         *tokens += lines->line[i].n;
-    }
     if (*tokens > INT32_MAX)
         return BEAM_FAIL(BEAM_EDATA, "%s: %" PRId64 " ids are too many for one batch", g->input, *tokens);
     return BEAM_OK;
@@ -106,7 +100,9 @@ static beam_status grads(const grads_options *g, beam_opened *o)
     beam_grads_result result;
     int64_t tokens, tensors;
     BEAM_TRY(beam_ids_read(g->input, o->config.vocab_size, &lines));
-    beam_status status = count_tokens(g, o, &lines, &tokens);
+    beam_status status = beam_opened_check_lines(o, g->input, &lines);
+    if (!status)
+        status = count_tokens(g, &lines, &tokens);
     if (!status)
         status = load(g, o, tokens);
     if (!status)

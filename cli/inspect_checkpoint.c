@@ -27,44 +27,46 @@ static void print_state(const beam_checkpoint_state *s)
     printf("data hash     %016" PRIx64 "\nconfig hash   %016" PRIx64 "\n", s->data_hash, s->config_hash);
 }
 
-static void print_array(const char *name, beam_tensor t)
+static void list_arrays(const beam_h5 *h5)
 {
-    printf("  %-4s [", beam_dtype_name(t.dtype));
-    for (int i = 0; i < t.ndim; i++)
-        printf("%s%" PRId64, i ? "," : "", t.dim[i]);
-    printf("] %s\n", name);
+    const char *name;
+    beam_tensor t;
+    for (int i = 0; i < beam_h5_count(h5); i++) {
+        beam_h5_at(h5, i, &name, &t);
+        printf("  %-4s [", beam_dtype_name(t.dtype));
+        for (int d = 0; d < t.ndim; d++)
+            printf("%s%" PRId64, d ? "," : "", t.dim[d]);
+        printf("] %s\n", name);
+    }
 }
 
-/* Counts the arrays of state.h5, which has been verified, and lists them if asked to. */
+static void count_arrays(const beam_h5 *h5, size_t bytes)
+{
+    const char *name;
+    beam_tensor t;
+    int64_t values = 0, numbers = 0;
+    for (int i = 0; i < beam_h5_count(h5); i++) {
+        beam_h5_at(h5, i, &name, &t);
+        numbers += beam_count(t);
+        values += strncmp(name, "value/", 6) == 0 ? beam_count(t) : 0;
+    }
+    printf("arrays        %d with %" PRId64 " numbers, %.3f MB on disk; %" PRId64 " trained parameters\n",
+           beam_h5_count(h5), numbers, 1e-6 * (double)bytes, values);
+}
+
+/* Of state.h5, which has been verified. */
 static beam_status print_arrays(const char *folder, bool list)
 {
     char path[1200], *image;
     size_t size;
     beam_h5 *h5 = NULL;
-    int64_t values = 0, numbers = 0;
     BEAM_TRY(beam_join_path(path, sizeof path, folder, beam_manifest_file_name(BEAM_STATE_H5)));
     BEAM_TRY(beam_file_read(path, SIZE_MAX / 2, &image, &size));
-    beam_status status = beam_h5_open(image, size, path, BEAM_EMODEL, &h5);
-    const int n = status ? 0 : beam_h5_count(h5);
-    for (int pass = 0; !status && pass < (list ? 2 : 1); pass++) {
-        for (int i = 0; !status && i < n; i++) {
-            const char *name;
-            beam_tensor t;
-            status = beam_h5_at(h5, i, &name, &t);
-            if (status)
-                break;
-            if (pass == 1) {
-                print_array(name, t);
-                continue;
-            }
-            numbers += beam_count(t);
-            values += strncmp(name, "value/", 6) == 0 ? beam_count(t) : 0;
-        }
-        if (!status && pass == 0)
-            printf("arrays        %d with %" PRId64 " numbers, %.3f MB on disk; %" PRId64
-                   " trained parameters\n",
-                   n, numbers, 1e-6 * (double)size, values);
-    }
+    const beam_status status = beam_h5_open(image, size, path, BEAM_EMODEL, &h5);
+    if (!status)
+        count_arrays(h5, size);
+    if (!status && list)
+        list_arrays(h5);
     beam_h5_close(h5);
     free(image);
     return status;

@@ -34,6 +34,16 @@ beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice)
     return BEAM_OK;
 }
 
+beam_status beam_opened_check_lines(const beam_opened *o, const char *path, const beam_id_lines *lines)
+{
+    for (int64_t i = 0; i < lines->n; i++)
+        if (lines->line[i].n > o->config.max_positions)
+            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %lld ids, but %s has %lld positions", path,
+                             lines->line[i].number, (long long)lines->line[i].n, o->name,
+                             (long long)o->config.max_positions);
+    return BEAM_OK;
+}
+
 beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
 {
     enum { RANDOM_SEED = 1 }; /* of random:<config.json>, so that its numbers can be repeated */

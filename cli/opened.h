@@ -2,6 +2,7 @@
 #ifndef BEAM_CLI_OPENED_H
 #define BEAM_CLI_OPENED_H
 
+#include "data/ids.h"
 #include "model/model.h"
 #include "train/source.h"
 
@@ -25,6 +26,9 @@ typedef struct {
 
 /* Checks the options and reads the model's shapes; `choice` must outlive *o. Close also after a failure. */
 beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice);
+
+/* BEAM_EDATA with file and line if a line has more ids than the model has positions; `path` is the file's. */
+beam_status beam_opened_check_lines(const beam_opened *o, const char *path, const beam_id_lines *lines);
 
 /* Loads the model and applies --masks. --run only evaluates: its scope is BEAM_SCOPE_NONE. */
 beam_status beam_opened_load(beam_opened *o, const beam_model_options *options);

@@ -6,7 +6,6 @@
 #include "cli/args.h"
 #include "cli/printer.h"
 #include "cli/verbs.h"
-#include "data/ids.h"
 #include "serve/score.h"
 
 static void print_counts(FILE *f, const beam_score_result *r)
@@ -53,20 +52,11 @@ static beam_status score_line(const beam_score_options *s, beam_opened *o, const
     return beam_lines_next(lines);
 }
 
-static beam_status check_lengths(const beam_score_options *s, const beam_opened *o, const beam_id_lines *ids)
-{
-    for (int64_t i = 0; i < ids->n; i++)
-        if (ids->line[i].n > o->config.max_positions)
-            return BEAM_FAIL(BEAM_EDATA, "%s:%ld: %" PRId64 " ids, but %s has %" PRId64 " positions",
-                             s->input, ids->line[i].number, ids->line[i].n, o->name, o->config.max_positions);
-    return BEAM_OK;
-}
-
 static beam_status score_ids(const beam_score_options *s, beam_opened *o, beam_lines *lines)
 {
     beam_id_lines ids;
     BEAM_TRY(beam_ids_read(s->input, o->config.vocab_size, &ids));
-    beam_status status = check_lengths(s, o, &ids);
+    beam_status status = beam_opened_check_lines(o, s->input, &ids);
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = ids.longest};
     if (!status)
         status = beam_opened_load(o, &options);

@@ -256,19 +256,18 @@ beam_status beam_checkpoint_read_some(const char *path, beam_checkpoint_state *s
 }
 
 /* One {name, dtype, shape} per array. */
-static beam_status describe_arrays(beam_h5 *h5, json_t *list)
+static void describe_arrays(const beam_h5 *h5, json_t *list)
 {
     for (int i = 0; i < beam_h5_count(h5); i++) {
         const char *name;
         beam_tensor t;
-        BEAM_TRY(beam_h5_at(h5, i, &name, &t));
+        beam_h5_at(h5, i, &name, &t);
         json_t *shape = json_array();
         for (int d = 0; d < t.ndim; d++)
             json_array_append_new(shape, json_integer(t.dim[d]));
         json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", name, "dtype",
                                               beam_dtype_name(t.dtype), "shape", shape));
     }
-    return BEAM_OK;
 }
 
 /* A number, or null where JSON has none (NaN, infinity). */
@@ -306,9 +305,8 @@ beam_status beam_checkpoint_describe(const char *path, char **json)
     *json = NULL;
     json_t *arrays = json_array();
     beam_status s = open_verified(path, &m, &image, &h5);
-    if (s == BEAM_OK)
-        s = describe_arrays(h5, arrays);
     if (s == BEAM_OK) {
+        describe_arrays(h5, arrays);
         json_t *all = describe_state(path, &m, arrays);
         *json = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
         json_decref(all);

@@ -131,6 +131,13 @@ static void folder_of(const char *path, char *folder, size_t size)
         snprintf(folder, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
+beam_status beam_make_folder_of(const char *path)
+{
+    char folder[1024]; /* of a longer path the file itself is refused later */
+    folder_of(path, folder, sizeof folder);
+    return beam_make_folder(folder);
+}
+
 beam_status beam_file_writer_commit(beam_file_writer *w)
 {
     const bool synced = fsync(w->fd) == 0;

@@ -38,6 +38,9 @@ beam_status beam_file_copy(const char *from, const char *to);
 /* Creates the folder and its parents; an existing one is fine. */
 beam_status beam_make_folder(const char *path);
 
+/* The same for the folder that a file of this path stands in. */
+beam_status beam_make_folder_of(const char *path);
+
 /* Removes a folder and what is in it. Never follows symbolic links. */
 beam_status beam_remove_folder(const char *path);
 

@@ -35,7 +35,7 @@ void beam_h5_close(beam_h5 *f); /* accepts NULL */
 
 /* Number of arrays (at any depth), and the name (valid until close), dtype and shape of each (data NULL). */
 int beam_h5_count(const beam_h5 *f);
-beam_status beam_h5_at(beam_h5 *f, int i, const char **name, beam_tensor *shape);
+void beam_h5_at(const beam_h5 *f, int i, const char **name, beam_tensor *shape);
 
 /* Shape of one array; then its elements into t.data, whose dtype and shape must match the file's. */
 beam_status beam_h5_shape(beam_h5 *f, const char *name, beam_tensor *shape);

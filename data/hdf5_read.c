@@ -150,12 +150,11 @@ int beam_h5_count(const beam_h5 *f)
     return f->n;
 }
 
-beam_status beam_h5_at(beam_h5 *f, int i, const char **name, beam_tensor *shape)
+void beam_h5_at(const beam_h5 *f, int i, const char **name, beam_tensor *shape)
 {
     BEAM_ASSERT(i >= 0 && i < f->n);
     *name = f->at[i].name;
     *shape = f->at[i].shape;
-    return BEAM_OK;
 }
 
 /* NULL if there is none of that name. */

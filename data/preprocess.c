@@ -116,6 +116,7 @@ static beam_status write_output(work *w, sink *s, const char *path)
                          (long long)w->documents);
     t->vocab = w->tokenizer->vocab;
     snprintf(t->tokenizer, sizeof t->tokenizer, "%s", w->tokenizer->name);
+    BEAM_TRY(beam_make_folder_of(path));
     BEAM_TRY(beam_tokens_write(path, t));
     return BEAM_OK;
 }

@@ -28,7 +28,7 @@ typedef struct {
 
 /* BEAM_ECONFIG for unusable options, BEAM_EDATA for malformed text (see data/text.h) or if no document is
  * left for an output, BEAM_EIO if a file cannot be read or written. Nothing is written unless all was read.
- * Reports its progress once per second. */
+ * The folders of the outputs are created. Reports its progress once per second. */
 beam_status beam_preprocess(const beam_preprocess_options *options, beam_preprocess_stats *stats);
 
 /* Prints the first `documents` documents of a token file, at most `tokens` tokens of each. Trained tokens

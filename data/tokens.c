@@ -6,6 +6,7 @@
 
 #include "data/file.h"
 #include "data/hdf5_image.h"
+#include "data/text.h"
 
 enum { FORMAT = 1 };
 #define LARGEST_FILE ((size_t)1 << 38) /* 256 GiB */
@@ -138,6 +139,8 @@ beam_status beam_tokens_read(const char *path, beam_tokens *out)
     size_t size;
     beam_h5 *f;
     beam_tokens t = {0};
+    if (beam_text_is(path))
+        return BEAM_FAIL(BEAM_EDATA, "%s: is text, not a token file; make one with `beam preprocess`", path);
     BEAM_TRY(beam_file_read(path, LARGEST_FILE, &image, &size));
     beam_status s = beam_h5_open(image, size, path, BEAM_EDATA, &f);
     if (s == BEAM_OK) {

@@ -3,8 +3,8 @@
 #include <math.h>
 
 enum {
-    MEMORY = 10,   /* steps the moving average looks back */
-    DAMPING = 100, /* steps of dual ascent that the proportional part is worth */
+    MEMORY = 3,   /* steps the moving average looks back */
+    DAMPING = 50, /* steps of dual ascent that the proportional part is worth */
 };
 
 /* How far the average is above the goal of a step, as a share of K. */
@@ -20,7 +20,8 @@ double beam_target_penalty(const beam_target *t, const beam_target_state *s, int
 {
     if (s->average_active < 0)
         return 0;
-    return s->base + t->rate * DAMPING * error_at(t, step, s->average_active);
+    const double penalty = s->base + t->rate * DAMPING * error_at(t, step, s->average_active);
+    return step < t->warmup ? fmax(0, penalty) : penalty;
 }
 
 void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step, double active)

@@ -4,10 +4,11 @@
  *     base <- max(0, base + rate * error)                  after every step beyond the warm-up: dual ascent
  *     beta  = base + rate * DAMPING * error
  *
- * `average` is a moving average of Avg-K; `goal` falls smoothly from K to the target over the warm-up. Dual
- * ascent alone swings, because masks add up the penalty over many steps just as `base` adds up the error; the
- * part of beta that is proportional to the error damps it. Below the target beta may turn negative and open
- * masks again: the task alone reopens them far more slowly than a penalty closes them. */
+ * `average` is a moving average of Avg-K over a few steps; `goal` falls smoothly from K to the target over
+ * the warm-up. Dual ascent alone swings, because masks add up the penalty over many steps just as `base` adds
+ * up the error; the part of beta that is proportional to the error damps it. During the warm-up beta is at
+ * least 0. After it, below the target, beta may turn negative and open masks again: the task alone reopens
+ * them far more slowly than a penalty closes them. */
 #ifndef BEAM_OPTIM_TARGET_H
 #define BEAM_OPTIM_TARGET_H
 

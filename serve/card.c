@@ -19,12 +19,14 @@ static void write_masked(FILE *f, const beam_model_config *c, const beam_export_
         f, "\n\n- base model: `%s`\n- threshold: %g\n- mask gates: %lld layers, `mask_gate.weight`%s%s\n\n",
         o->base, c->mask.threshold, (long long)beam_moe_layers(c), c->mask.bias ? ", `mask_gate.bias`" : "",
         c->mask.router_features ? ", `mask_gate.router_scale`, `mask_gate.rank_bias`" : "");
-    fputs(
-        "A program that does not know the `expert_mask` block of `config.json` must not run this folder: "
-        "without the\n"
-        "masks it is another model. Evaluate both:\n\n"
-        "```\nbeam eval --model . --data TOKENS.h5\nbeam eval --model . --data TOKENS.h5 --masks off\n```\n",
-        f);
+    fputs("A program that does not know the `expert_mask` block of `config.json` must not run this folder: "
+          "without the\n"
+          "masks it is another model.",
+          f);
+    fputs(o->adapter_only ? " The masks alone are here: they go with the base model as it is.\n"
+                          : " Evaluate both:\n\n```\nbeam eval --model . --data TOKENS.h5\n"
+                            "beam eval --model . --data TOKENS.h5 --masks off\n```\n",
+          f);
 }
 
 beam_status beam_card_write(const char *folder, beam_model *m, const beam_export_options *o)
@@ -36,17 +38,22 @@ beam_status beam_card_write(const char *folder, beam_model *m, const beam_export
     FILE *f = open_memstream(&text, &size);
     if (!f)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the model card");
-    fprintf(f,
-            "---\nbase_model: %s\nbase_model_relation: finetune\nlibrary_name: transformers\n"
-            "pipeline_tag: text-generation\ntags: [moe%s]\n---\n\n",
-            o->base, c->mask.present ? ", expert-mask, dynamic-routing" : "");
+    const bool has_base = beam_folder_exists(o->base); /* else a config.json, filled with random numbers */
+    fputs("---\n", f);
+    if (has_base)
+        fprintf(f, "base_model: %s\nbase_model_relation: %s\n", o->base,
+                o->adapter_only ? "adapter" : "finetune");
+    fprintf(f, "library_name: transformers\npipeline_tag: text-generation\ntags: [moe%s]\n---\n\n",
+            c->mask.present ? ", expert-mask, dynamic-routing" : "");
     if (c->mask.present)
         write_masked(f, c, o);
-    else
+    else if (has_base)
         fprintf(f, "A Mixture-of-Experts language model trained with beam from `%s`.\n", o->base);
+    else
+        fputs("A Mixture-of-Experts language model trained with beam from random numbers.\n", f);
     fprintf(f, "\nMade with beam %s from `%s`.\n", BEAM_VERSION, o->run);
-    fclose(f);
-    const beam_status status = beam_file_write(path, text, size);
+    const beam_status status = fclose(f) == 0 ? beam_file_write(path, text, size)
+                                              : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model card");
     free(text);
     return status;
 }

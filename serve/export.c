@@ -63,18 +63,8 @@ static beam_status fill(void *context, int64_t item, void *bytes)
     return beam_weights_read_raw(x->base, beam_weights_find(x->base, t->name), bytes);
 }
 
-/* Wide elements first, so that every tensor is aligned to its elements; then in the order of parameters, so
- * that each parameter is fetched from the device once for all its experts. */
-static int in_file_order(const void *a, const void *b)
-{
-    const beam_weight_source *x = a, *y = b;
-    const size_t wide = beam_dtype_size(x->dtype), other = beam_dtype_size(y->dtype);
-    if (wide != other)
-        return wide > other ? -1 : 1;
-    return x->item < y->item ? -1 : x->item > y->item;
-}
-
-/* One source per tensor of the folder. The order is fixed, so that exporting again gives the same bytes. */
+/* One source per tensor of the folder, in the order of parameters: each is fetched from the device once for
+ * all its experts, and exporting again gives the same bytes. */
 static beam_status list_sources(exporter *x)
 {
     x->sources = calloc((size_t)x->map.n, sizeof *x->sources);
@@ -98,7 +88,6 @@ static beam_status list_sources(exporter *x)
             s->dtype = w->dtype;
         }
     }
-    qsort(x->sources, (size_t)x->n, sizeof *x->sources, in_file_order);
     return BEAM_OK;
 }
 

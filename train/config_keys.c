@@ -54,7 +54,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
          "Instead of a fixed `mask.penalty`: hold the average number of experts per token (Avg-K) at this "
          "value."},
     {KEY(mask.target_rate), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN, FROM(0),
-     .initial = "0.05",
+     .initial = "0.1",
      .help =
          "How fast the penalty follows with `mask.target_active`: its change per step and unit of error."},
     {KEY(mask.penalty_warmup_steps), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, COUNT, .initial = "100",
@@ -66,7 +66,9 @@ const beam_key beam_key_table[BEAM_KEYS] = {
          "The gate also sees the router's own score and rank of each candidate; `false` as in the paper."},
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
-     .aliases = "datasets", .help = "Token file (.h5) to train on; `beam preprocess` makes one from text."},
+     .aliases = "datasets",
+     .help = "Token file (.h5) to train on; `beam preprocess` makes one from text, which it also takes from "
+             "here."},
     {KEY(eval_dataset), .kind = BEAM_KEY_TEXT, .initial = "",
      .help = "Token file (.h5) to evaluate on; empty: no evaluation."},
     {KEY(cutoff_len), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(2, 1 << 20), .initial = "2048",

@@ -55,6 +55,11 @@ sed -i 's/"moe_intermediate_size": 12/"moe_intermediate_size": 8/' broken/config
 expect 0 "loss" eval --model broken --data data.h5
 head -c 20000 base/model.safetensors >broken/model.safetensors
 expect 4 "broken/model.safetensors: " eval --model broken --data data.h5
+size=$(wc -c <base/model.safetensors)
+cp base/model.safetensors broken/
+printf '\377\377\377\377' | dd of=broken/model.safetensors bs=1 seek="$((size - 4))" conv=notrunc 2>err # NaN
+expect 6 "broken: the loss is not finite" eval --model broken --data data.h5 --json
+check "null in JSON" grep -q '"loss":null' out
 rm broken/model.safetensors
 expect 4 "broken: holds neither model.safetensors" eval --model broken --data data.h5
 sed 's/259/100/' config.json >small.json
@@ -64,6 +69,7 @@ head -c 2000 data.h5 >cut.h5
 expect 3 "cut.h5: " eval --model base --data cut.h5
 : >empty.h5
 expect 3 "empty.h5: " eval --model base --data empty.h5
+expect 3 "text.txt: is text, not a token file; make one with" eval --model base --data text.txt
 expect 5 "none.h5: cannot open" eval --model base --data none.h5
 expect 4 "none: no such folder" eval --model none --data data.h5
 expect 4 "none: no such folder" eval --run none --data data.h5

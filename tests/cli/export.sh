@@ -13,6 +13,7 @@ check "the architecture refuses engines without masks" grep -q '"ExpertMaskQwen3
 check "the block of the masks" grep -q '"threshold": 0.5' masked/config.json
 check "other keys keep their digits" grep -q '"rms_norm_eps": 1e-0*6,' masked/config.json
 check "the model card" grep -q "base_model: base" masked/README.md
+check "a model from random numbers has no base" test "$(grep -c base_model base/README.md)" -eq 0
 expect 0 "expert masks  threshold 0.5, bias, router features" inspect masked --verify
 expect 0 "again: the model of masks-run/checkpoint-000003 at step 3" export --run masks-run --out again
 check "exporting again gives the same bytes" cmp masked/model.safetensors again/model.safetensors
@@ -22,6 +23,7 @@ expect 0 "there: the model" export --run masks-run/checkpoint-000003 --out there
 # Masks alone.
 expect 0 "it belongs to the base model base" export --run masks-run --out adapter --adapter-only
 expect 0 "masks alone   adapter" inspect adapter
+check "the card of an adapter" grep -q "base_model_relation: adapter" adapter/README.md
 check "8 tensors" grep -q " in 8 tensors (8 of mask gates)" out
 
 # bfloat16: only what was trained is rounded; an export of rounded weights rounds nothing more.

@@ -36,6 +36,7 @@ expect 2 "--soft: needs mask gates" grads --model masked --input batch.jsonl --o
 expect 2 "--penalty: needs mask gates" grads --model base --input batch.jsonl --out x --penalty 1
 expect 2 "--balance needs --trainable all" grads --model masked --input batch.jsonl --out x --trainable masks --balance 1
 expect 2 "not \"some\"" grads --model masked --input batch.jsonl --out x --trainable some
+expect 2 "Give --model DIR (a Hugging Face folder)" grads --input batch.jsonl --out x
 expect 2 "give --input" grads --model masked --out x
 echo '{"ids":[1]}' >single.jsonl
 expect 3 "single.jsonl: no token is a target" grads --model masked --input single.jsonl --out x

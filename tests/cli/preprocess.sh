@@ -23,7 +23,8 @@ zstd -q text.txt 2>/dev/null && expect 0 "z.h5: 20 documents" preprocess text.tx
 expect 3 "empty.h5: not written" preprocess empty.txt --out empty.h5
 expect 5 "none.txt" preprocess none.txt --out x.h5
 expect 3 "its name must end in" preprocess config.json --out x.h5
-expect 5 "text.txt/x.h5" preprocess text.txt --out text.txt/x.h5
+expect 0 "new/folder/t.h5: 1 documents" preprocess text.txt --out new/folder/t.h5
+expect 5 "text.txt: exists but is not a folder" preprocess text.txt --out text.txt/x.h5
 expect 2 "where to?" preprocess text.txt
 expect 2 "where to?" preprocess data.h5
 expect 2 "too few arguments" preprocess --out x.h5

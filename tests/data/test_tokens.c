@@ -45,14 +45,14 @@ static uint64_t hash_of(const beam_tokens *t)
 static void round_trip(void **state)
 {
     (void)state;
-    const beam_tokens t = content();
-    beam_tokens back;
+    beam_tokens t = content(), back;
+    memset(t.tokenizer, 'n', sizeof t.tokenizer - 1); /* the longest name */
     assert_int_equal(beam_tokens_write(scratch_path("t.h5"), &t), BEAM_OK);
     assert_int_equal(beam_tokens_read(scratch_path("t.h5"), &back), BEAM_OK);
     assert_int_equal(back.tokens, TOKENS);
     assert_int_equal(back.documents, DOCUMENTS);
     assert_int_equal(back.vocab, VOCAB);
-    assert_string_equal(back.tokenizer, "byte");
+    assert_string_equal(back.tokenizer, t.tokenizer);
     assert_memory_equal(back.id, id, sizeof id);
     assert_memory_equal(back.loss, loss, sizeof loss);
     assert_memory_equal(back.start, start, sizeof start);

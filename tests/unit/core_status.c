@@ -36,6 +36,9 @@ static void test_message(void **state)
     /* A caller may put the last message into the next. */
     (void)BEAM_FAIL(BEAM_EIO, "%s, and once more", beam_last_error());
     assert_string_equal(beam_last_error(), "another, and once more");
+    /* What it quotes cannot steer a terminal or make a second line. */
+    (void)BEAM_FAIL(BEAM_EDATA, "unknown key \"%s\"", "a\x1b[2J\nb\x7f\xc3\xa4");
+    assert_string_equal(beam_last_error(), "unknown key \"a?[2J?b?\xc3\xa4\"");
 }
 
 static beam_status inner(int fails)
