@@ -5,7 +5,7 @@
 #include "cli/args.h"
 #include "cli/machine.h"
 #include "cli/verbs.h"
-#include "train/quote.h"
+#include "core/quote.h"
 
 static void print_text(const beam_machine *m)
 {

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "train/quote.h"
+#include "core/quote.h"
 
 enum { DIGITS = 12 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/quote.h"
 #include "data/file.h"
 
 static void write_masked(FILE *f, const beam_model_config *c, const beam_export_options *o)
@@ -40,9 +41,11 @@ beam_status beam_card_write(const char *folder, beam_model *m, const beam_export
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the model card");
     const bool has_base = beam_folder_exists(o->base); /* else a config.json, filled with random numbers */
     fputs("---\n", f);
-    if (has_base)
-        fprintf(f, "base_model: %s\nbase_model_relation: %s\n", o->base,
-                o->adapter_only ? "adapter" : "finetune");
+    if (has_base) {
+        fputs("base_model: ", f);
+        beam_print_quoted(f, o->base);
+        fprintf(f, "\nbase_model_relation: %s\n", o->adapter_only ? "adapter" : "finetune");
+    }
     fprintf(f, "library_name: transformers\npipeline_tag: text-generation\ntags: [moe%s]\n---\n\n",
             c->mask.present ? ", expert-mask, dynamic-routing" : "");
     if (c->mask.present)

@@ -16,6 +16,7 @@ typedef enum { BEAM_TRAIN_MASKS, BEAM_TRAIN_ALL } beam_trainable;
 typedef enum { BEAM_MASK_OFF, BEAM_MASK_ON } beam_mask_mode;
 typedef enum { BEAM_INIT_OPEN, BEAM_INIT_ZERO } beam_mask_init;
 typedef enum { BEAM_LR_CONSTANT, BEAM_LR_LINEAR, BEAM_LR_COSINE } beam_lr_kind;
+typedef enum { BEAM_BF16_AUTO, BEAM_BF16_OFF, BEAM_BF16_ON } beam_bf16_use;
 typedef enum { BEAM_BACKEND_AUTO, BEAM_BACKEND_CPU, BEAM_BACKEND_CUDA } beam_backend_kind;
 
 typedef struct {
@@ -23,6 +24,7 @@ typedef struct {
     char model_name_or_path[BEAM_PATH_MAX]; /* a folder, or random:<config.json> */
     beam_trainable trainable;
     beam_backend_kind backend;
+    beam_bf16_use bf16;
     int64_t threads; /* 0: all cores */
     bool gradient_checkpointing;
     double router_aux_loss_coef; /* only where the router trains */

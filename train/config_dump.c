@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/quote.h"
 #include "train/config_key.h"
-#include "train/quote.h"
 
 /* The length of the section's name in front of the dot, 0 at the top level. */
 static int section_length(const char *name)

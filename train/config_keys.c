@@ -23,6 +23,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help = "What is trained: the mask gates alone over a frozen base model, or every parameter."},
     {KEY(backend), .kind = BEAM_KEY_CHOICE, .choices = "auto cpu cuda", .initial = "auto",
      .help = "Where the work runs; `auto` takes a GPU if this program and this machine have one."},
+    {KEY(bf16), .kind = BEAM_KEY_CHOICE, .choices = "auto false true", .initial = "auto",
+     .help = "Computing in bfloat16, where a device does. Processors compute in float32 whatever is said "
+             "here; `true` is "
+             "accepted with a warning."},
     {KEY(threads), .kind = BEAM_KEY_INT, RANGE(0, 4096), .initial = "0",
      .help = "Processor threads; 0: all cores. Does not change results."},
     {KEY(gradient_checkpointing), .kind = BEAM_KEY_BOOL, .initial = "false",

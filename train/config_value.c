@@ -6,8 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/quote.h"
 #include "train/config_key.h"
-#include "train/quote.h"
 
 static bool in_range(const beam_key *key, double value)
 {

@@ -12,7 +12,7 @@ check "the tokenizer came along" cmp base/tokenizer.json masked/tokenizer.json
 check "the architecture refuses engines without masks" grep -q '"ExpertMaskQwen3MoeForCausalLM"' masked/config.json
 check "the block of the masks" grep -q '"threshold": 0.5' masked/config.json
 check "other keys keep their digits" grep -q '"rms_norm_eps": 1e-0*6,' masked/config.json
-check "the model card" grep -q "base_model: base" masked/README.md
+check "the model card" grep -q 'base_model: "base"' masked/README.md
 check "a model from random numbers has no base" test "$(grep -c base_model base/README.md)" -eq 0
 expect 0 "expert masks  threshold 0.5, bias, router features" inspect masked --verify
 expect 0 "again: the model of masks-run/checkpoint-000003 at step 3" export --run masks-run --out again

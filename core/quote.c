@@ -1,4 +1,4 @@
-#include "train/quote.h"
+#include "core/quote.h"
 
 void beam_print_quoted(FILE *to, const char *text)
 {

@@ -1,6 +1,6 @@
 /* Text inside JSON and YAML. */
-#ifndef BEAM_TRAIN_QUOTE_H
-#define BEAM_TRAIN_QUOTE_H
+#ifndef BEAM_CORE_QUOTE_H
+#define BEAM_CORE_QUOTE_H
 
 #include <stdio.h>
 
