@@ -39,11 +39,11 @@ evaluate() {
 step "base model"
 evaluate base --model examples/tiny-moe
 
-for target in 4 2.5; do
+for target in 3.5 2.5; do
     step "masks, target $target of 8 experts"
     run=$out/masks-$target
     keys="output_dir=$run dataset=$out/train.h5 eval_dataset=$out/valid.h5 mask.target_active=$target"
-    if [ "$target" = 4 ] && [ ! -d "$run" ]; then
+    if [ "$target" = 3.5 ] && [ ! -d "$run" ]; then
         code=0 # stopped halfway with a checkpoint, as by a signal; the same command then goes on
         # shellcheck disable=SC2086
         $beam train configs/tiny-moe-masks.yaml $keys --stop-after 70 || code=$?
@@ -63,9 +63,9 @@ for k in 4 3; do
 done
 
 step "result, on a book that no training saw"
-$beam report "$out/masks-4" "$out/masks-2.5" --out "$out/report.html" \
-    "base=$out/base.json" "masks, target 4=$out/masks-4.json" "masks, target 2.5=$out/masks-2.5.json" \
+$beam report "$out/masks-3.5" "$out/masks-2.5" --out "$out/report.html" \
+    "base=$out/base.json" "masks, target 3.5=$out/masks-3.5.json" "masks, target 2.5=$out/masks-2.5.json" \
     "top-4=$out/top-4.json" "top-4, renormalised=$out/top-4-renormalised.json" \
     "top-3=$out/top-3.json" "top-3, renormalised=$out/top-3-renormalised.json"
 printf '\nmasked model: %s\nreport:       %s\ntime:         %d s after installing packages\n' \
-    "$out/masks-4-export" "$out/report.html" "$((SECONDS - installed))"
+    "$out/masks-3.5-export" "$out/report.html" "$((SECONDS - installed))"
