@@ -52,8 +52,9 @@ static void layout(beam_model *m, beam_arena *a)
     layout_layers(m, a);
 }
 
-/* The scratch that the largest step needs: the step itself runs over an arena of made-up addresses, on a
- * backend that counts as failed, so that no op touches anything. What is measured is what will be used. */
+/* The scratch that the largest step needs: the step itself runs over an arena whose addresses nobody touches,
+ * on a backend that counts as failed, so that no op touches anything. What is measured is what will be used.
+ */
 static size_t measure_scratch(beam_model *m)
 {
     beam_backend *const be = m->be;
