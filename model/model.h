@@ -77,6 +77,10 @@ beam_status beam_model_token_losses(beam_model *m, double *out);
  * only starts them anew. */
 beam_status beam_model_take_stats(beam_model *m, double *out);
 
+/* Of such statistics: the mean over MoE layers of a column (BEAM_STAT_KEPT, ...) per counted token; 0 without
+ * any. */
+double beam_stats_mean(const beam_model_config *c, const double *stats, int column);
+
 /* Bytes by lifetime. */
 typedef struct {
     size_t parameters, gradients, activations, scratch;

@@ -56,6 +56,17 @@ beam_status beam_model_take_stats(beam_model *m, double *out)
     return beam_sync(m->be);
 }
 
+double beam_stats_mean(const beam_model_config *c, const double *stats, int column)
+{
+    const int64_t layers = beam_moe_layers(c), columns = BEAM_STAT_EXPERTS + c->experts;
+    double sum = 0; /* divided last, so that K in every layer gives K without rounding */
+    for (int64_t i = 0; i < layers; i++) {
+        const double *row = stats + i * columns;
+        sum += row[BEAM_STAT_TOKENS] > 0 ? row[column] / row[BEAM_STAT_TOKENS] : 0;
+    }
+    return layers ? sum / (double)layers : 0;
+}
+
 beam_memory_plan beam_model_memory(const beam_model *m)
 {
     beam_memory_plan plan = {.gradients = beam_bytes(m->weights.grads),

@@ -101,16 +101,14 @@ static beam_status gather_stats(beam_model *m, beam_eval_result *out)
         const double *row = stats + i * columns;
         const double tokens = row[BEAM_STAT_TOKENS] > 0 ? row[BEAM_STAT_TOKENS] : 1;
         out->active[i] = row[BEAM_STAT_KEPT] / tokens;
-        out->avg_active += out->active[i];
-        out->soft_active += row[BEAM_STAT_SOFT] / tokens;
-        out->zero_expert_tokens += row[BEAM_STAT_NONE_KEPT] / tokens;
         for (int64_t e = 0; e < c->experts; e++)
             out->load[i * c->experts + e] = row[BEAM_STAT_EXPERTS + e] / tokens;
     }
-    const double layers = out->moe_layers ? (double)out->moe_layers : 1;
-    out->avg_active /= layers; /* the sum first: K in every layer is K, without rounding */
-    out->soft_active /= layers;
-    out->zero_expert_tokens /= layers;
+    if (!status) {
+        out->avg_active = beam_stats_mean(c, stats, BEAM_STAT_KEPT);
+        out->soft_active = beam_stats_mean(c, stats, BEAM_STAT_SOFT);
+        out->zero_expert_tokens = beam_stats_mean(c, stats, BEAM_STAT_NONE_KEPT);
+    }
     free(stats);
     return status;
 }

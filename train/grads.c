@@ -46,13 +46,10 @@ static beam_status measure_masks(beam_model *m, beam_grads_result *out)
     if (!stats)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for statistics");
     const beam_status status = beam_model_take_stats(m, stats);
-    for (int64_t i = 0; !status && i < layers; i++) {
-        const double *row = stats + i * columns;
-        out->avg_active += row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
-        out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS];
+    if (!status) {
+        out->avg_active = beam_stats_mean(c, stats, BEAM_STAT_KEPT);
+        out->mask_loss = beam_stats_mean(c, stats, BEAM_STAT_SOFT);
     }
-    out->avg_active /= layers ? (double)layers : 1;
-    out->mask_loss /= layers ? (double)layers : 1;
     free(stats);
     return status;
 }

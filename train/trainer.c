@@ -213,12 +213,9 @@ static beam_status measure_masks(beam_trainer *t, beam_step_result *out)
     for (int64_t i = 0; i < layers; i++) {
         const double *row = t->stats + i * columns;
         t->active[i] = row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
-        out->avg_active += t->active[i];
-        out->mask_loss += row[BEAM_STAT_SOFT] / row[BEAM_STAT_TOKENS];
     }
-    /* Divided last, so that K in every layer gives K without rounding. */
-    out->avg_active /= layers ? (double)layers : 1;
-    out->mask_loss /= layers ? (double)layers : 1;
+    out->avg_active = beam_stats_mean(m, t->stats, BEAM_STAT_KEPT);
+    out->mask_loss = beam_stats_mean(m, t->stats, BEAM_STAT_SOFT);
     return BEAM_OK;
 }
 
