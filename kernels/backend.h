@@ -42,6 +42,22 @@ typedef struct {
     int n;
 } beam_sequences;
 
+/* Which keys a query sees, and how sharply. */
+typedef struct {
+    double scale;   /* of q.k */
+    int64_t window; /* a query sees itself and the window - 1 tokens before it; 0: all of them */
+} beam_attention_rule;
+
+/* From a router's probabilities to candidates and their weights. */
+typedef struct {
+    bool normalize; /* weights are divided by their sum, */
+    double scale;   /* then multiplied by this (1: as they are) */
+    /* Group-limited top-k (DeepSeek-V2, arXiv:2405.04434): the experts form `groups` runs of equal length,
+     * and candidates come from the `kept_groups` whose best expert is best. groups == kept_groups: no limit.
+     */
+    int groups, kept_groups;
+} beam_router_rule;
+
 /* The trainable parts of one mask gate (method: u = W_m x + b + a*log(K*g') + c[rank], g' = g / sum of g).
  * The product W_m x is a gemm of the caller; the rest is here. Absent tensors (data NULL) leave their term
  * out. */
@@ -79,6 +95,13 @@ typedef struct {
     void (*add)(beam_backend *, beam_tensor y, beam_tensor x);  /* y += x     */
     void (*gemm)(beam_backend *, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
                  double beta);
+    void (*add_bias)(beam_backend *, beam_tensor y, beam_tensor bias);
+    void (*bias_grad)(beam_backend *, beam_tensor dbias, beam_tensor dy);
+    void (*clip)(beam_backend *, beam_tensor x, double limit);
+    void (*clip_grad)(beam_backend *, beam_tensor dx, beam_tensor x, double limit);
+    void (*add_gated)(beam_backend *, beam_tensor y, beam_tensor x, beam_tensor score);
+    void (*add_gated_grad)(beam_backend *, beam_tensor dx, beam_tensor dscore, beam_tensor dy, beam_tensor x,
+                           beam_tensor score);
     void (*embed)(beam_backend *, beam_tensor y, beam_tensor table, beam_tensor id);
     void (*embed_grad)(beam_backend *, beam_tensor dtable, beam_tensor dy, beam_tensor id);
     void (*rmsnorm)(beam_backend *, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
@@ -87,11 +110,13 @@ typedef struct {
                          beam_tensor weight, beam_tensor inverse, double beta);
     void (*rope)(beam_backend *, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
                  bool inverse);
+    void (*latent_keys)(beam_backend *, beam_tensor k, beam_tensor own, beam_tensor shared);
+    void (*latent_keys_grad)(beam_backend *, beam_tensor down, beam_tensor dshared, beam_tensor dk);
     void (*attention)(beam_backend *, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                      beam_tensor v, beam_sequences seq, double scale);
+                      beam_tensor v, beam_sequences seq, beam_attention_rule rule);
     void (*attention_grad)(beam_backend *, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
                            beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
-                           beam_sequences seq, double scale);
+                           beam_sequences seq, beam_attention_rule rule);
     void (*swiglu)(beam_backend *, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                    beam_rows_of rows);
     void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
@@ -101,17 +126,21 @@ typedef struct {
 
     /* Mixture of experts. */
     void (*router_topk)(beam_backend *, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                        bool normalize);
+                        beam_router_rule rule);
     void (*router_grad)(beam_backend *, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
-                        beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize);
+                        beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule);
     void (*router_load)(beam_backend *, beam_tensor load, const beam_route *route, beam_tensor prob,
                         beam_tensor counted);
     void (*gate_open)(beam_backend *, const beam_route *route, int keep, bool renormalize);
     void (*mask_gate)(beam_backend *, const beam_route *route, beam_tensor product,
                       const beam_gate_terms *terms);
     void (*mask_gate_grad)(beam_backend *, beam_tensor dproduct, beam_tensor dweight,
-                           const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                           beam_tensor counted, double penalty, beam_mask_form form);
+                           const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                           const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form);
+    void (*give_back)(beam_backend *, beam_tensor y, beam_tensor given, const beam_route *route,
+                      beam_mask_form form);
+    void (*give_back_grad)(beam_backend *, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
+                           beam_tensor given, const beam_route *route, beam_mask_form form);
     void (*mask_stats)(beam_backend *, beam_tensor stats, const beam_route *route, beam_tensor counted);
     void (*route_plan)(beam_backend *, const beam_route *route);
     void (*route_gather)(beam_backend *, beam_tensor rows_x, beam_tensor x, const beam_route *route,

@@ -30,6 +30,21 @@ void beam_add(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
                double beta);
 
+/* y[.., N] += bias[N];  dbias[N] += the sum of dy over its rows, in a fixed order. */
+void beam_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias);
+void beam_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy);
+
+/* x limited to [-limit, limit], in place (NaN stays). Backward: dx = 0 where |x| >= limit, with x from before
+ * or after. */
+void beam_clip(beam_backend *be, beam_tensor x, double limit);
+void beam_clip_grad(beam_backend *be, beam_tensor dx, beam_tensor x, double limit);
+
+/* y[T,D] += sigmoid(score[T]) x[T,D]. Backward (both overwritten): dx = sigmoid(score) dy,
+ * dscore = <dy, x> sigmoid'(score). dx may be dy. */
+void beam_add_gated(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor score);
+void beam_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, beam_tensor dy, beam_tensor x,
+                         beam_tensor score);
+
 /* y[T,D] = table[V,D][id[T]];  dtable[id] += dy, in the order of tokens. */
 void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
 void beam_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
@@ -41,20 +56,28 @@ void beam_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_ten
 void beam_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, beam_tensor dy, beam_tensor x,
                        beam_tensor weight, beam_tensor inverse, double beta);
 
-/* Rotates x [T,heads,Dh] in place by the angle of its position[T]: the halves (i, i + Dh/2) form the pairs,
- * as in Hugging Face's rotate_half. cosine, sine [P, Dh/2] hold every position. inverse = true is the
- * backward pass. */
+/* Rotates the last R numbers of each head of x [T,heads,Dh], R <= Dh, in place by the angle of its
+ * position[T]: the halves (i, i + R/2) form the pairs, as in Hugging Face's rotate_half. cosine, sine [P,
+ * R/2] hold every position; they may carry an amplitude. inverse = true is the backward pass (the transpose).
+ */
 void beam_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
                bool inverse);
 
-/* Causal attention inside each sequence: out[t,h] = sum over s <= t of softmax(scale * q[t,h] . k[s,h*G/H])
- * v[s]. q, out [T,H,Dh]; k, v [T,G,Dh], G divides H; lse real [T,H] = log of the softmax denominator, for
- * backward. Neither pass holds more than a tile of the [T,T] scores. dq, dk, dv are overwritten. */
+/* Keys of latent attention (DeepSeek-V2, arXiv:2405.04434): k[T,H,N+R] = own[T,H,N], then shared[T,R], the
+ * same for all heads. Backward (both overwritten): down[T,H,N]; dshared[T,R] = the sum over heads, in order.
+ */
+void beam_latent_keys(beam_backend *be, beam_tensor k, beam_tensor own, beam_tensor shared);
+void beam_latent_keys_grad(beam_backend *be, beam_tensor down, beam_tensor dshared, beam_tensor dk);
+
+/* Causal attention inside each sequence: out[t,h] = sum over the s that t sees of
+ * softmax(scale * q[t,h] . k[s,h*G/H]) v[s,h*G/H]. q [T,H,Dh], k [T,G,Dh], v [T,G,Dv], out [T,H,Dv], G
+ * divides H; lse real [T,H] = log of the softmax denominator, for backward. Neither pass holds more than a
+ * tile of the [T,T] scores, and tiles outside the window are not computed. dq, dk, dv are overwritten. */
 void beam_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                    beam_tensor v, beam_sequences seq, double scale);
+                    beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void beam_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
                          beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
-                         beam_sequences seq, double scale);
+                         beam_sequences seq, beam_attention_rule rule);
 
 /* y[N,F] = silu(gate) * up with gate and up from gate_up[N,2F], interleaved in groups of 8
  * (beam_interleave_row). route NULL: all rows; else the given rows of the grouped order. dgate_up is
@@ -81,23 +104,24 @@ void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target
 
 /* Mixture of experts. */
 
-/* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest (ties: lower id first), route.weight = their
- * prob, divided by their sum if normalize. */
+/* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest that the rule allows (ties: lower id first,
+ * of groups too), route.weight = their prob as the rule says. K <= kept_groups * (E / groups). */
 void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                      bool normalize);
+                      beam_router_rule rule);
 
 /* dlogits[T,E] (overwritten) from dweight[T,K], the gradient of route.weight, plus, for counted tokens,
  * dprob[E] (optional): a gradient of every probability that is the same for all tokens (load balancing). */
 void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
-                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize);
+                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule);
 
 /* load f64 [2,E] +=: over counted tokens, how often each expert is a candidate, and the sum of its
  * probability. */
 void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                       beam_tensor counted);
 
-/* No mask gate: the `keep` best candidates are kept (all when keep >= K), q = 1, u = 0. renormalize divides
- * the kept weights by their sum (only the pruning baseline wants it; a mask never does). */
+/* No mask gate: the `keep` best candidates are kept (all when keep >= K), q = 1, u = 0. renormalize
+ * multiplies the kept weights so that their sum is what all K came to (only the pruning baseline wants it; a
+ * mask never does). */
 void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
 
 /* u of every candidate from product[T,E] = x W_m^T and the other terms, q = sigmoid(u), m = (u >= cutoff);
@@ -105,15 +129,23 @@ void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool re
 void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                     const beam_gate_terms *terms);
 
-/* With a = dpair[T,K] = <dL/dy, E_e(x)>:
- *   du = (g a + penalty [counted]) q (1 - q)                     penalty = beta / (layers * tokens * K)
+/* With a = dpair[T,K] = <dL/dy, E_e(x)> and a' = dgiven[T,K] of beam_give_back_grad (absent: 0):
+ *   du = (g (a - a') + penalty [counted]) q (1 - q)              penalty = beta / (layers * tokens * K)
  *   dproduct[T,E] = du at the candidates, 0 elsewhere (overwritten)
- *   dweight[T,K] = m a (hard) or q a (soft)                      (overwritten)
+ *   dweight[T,K] = m a + (1 - m) a', with q for m in the soft form (overwritten)
  *   grad->bias, scale, rank_bias +=                              (each optional; grad->cutoff is not used)
  * No gradient flows into g through log(K g'). */
 void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                         const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                         beam_tensor counted, double penalty, beam_mask_form form);
+                         const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                         const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form);
+
+/* What dropped experts give back (method: give-back): y[T,D] += sum over k of (1 - m) g given[expert], with q
+ * for m in the soft form; given [E,D]. Backward: dgiven[T,K] = <dy[t], given[expert]> (overwritten),
+ * dvector[E,D] += (optional), over the pairs of each expert in the grouped order. */
+void beam_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
+                    beam_mask_form form);
+void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
+                         beam_tensor given, const beam_route *route, beam_mask_form form);
 
 /* stats f64 [BEAM_STAT_EXPERTS + E] += over counted tokens: their number, kept pairs, tokens with none kept,
  * sum of q over candidates / K, and kept pairs per expert. */

@@ -2,7 +2,7 @@
 #ifndef BEAM_MODEL_PASS_H
 #define BEAM_MODEL_PASS_H
 
-#include "data/hf_config.h"
+#include "data/model_config.h"
 #include "kernels/ops.h"
 
 /* Which experts run. */

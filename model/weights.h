@@ -1,10 +1,12 @@
 /* The parameters of a model, layer by layer, as handles into one list of named parameters.
- * Experts of a layer are stacked in one parameter; gate and up rows are interleaved (beam_interleave_row). */
+ * Experts of a layer are stacked in one parameter; gate and up rows are interleaved (beam_interleave_row).
+ * Rows that rotate stand as halves (beam_rope), however the checkpoint orders them: model/hf_map.h
+ * translates. */
 #ifndef BEAM_MODEL_WEIGHTS_H
 #define BEAM_MODEL_WEIGHTS_H
 
 #include "core/param.h"
-#include "data/hf_config.h"
+#include "data/model_config.h"
 #include "kernels/ops.h"
 
 typedef enum {
@@ -13,9 +15,16 @@ typedef enum {
     BEAM_SCOPE_ALL,
 } beam_scope;
 
+/* Absent parts are NULL. */
 typedef struct {
-    const beam_param *q, *k, *v, *o;   /* [H*Dh,D] [G*Dh,D] [G*Dh,D] [D,H*Dh] */
-    const beam_param *q_norm, *k_norm; /* [Dh] */
+    const beam_param *q, *k, *v, *o;            /* [H*Dh,D] [G*Dh,D] [G*Dh,D] [D,H*Dv] */
+    const beam_param *q_bias, *k_bias, *v_bias; /* [H*Dh] [G*Dh] [G*Dh] */
+    const beam_param *o_bias;                   /* [D] */
+    const beam_param *q_norm, *k_norm;          /* [Dh], or [H*Dh] [G*Dh] over the whole projection */
+    /* Latent attention, in place of k and v; with q_down, q is [H*Dh,Rq] of the query's latent. */
+    const beam_param *q_down, *q_down_norm;   /* [Rq,D] [Rq] */
+    const beam_param *kv_down, *kv_down_norm; /* [R + rotary,D]: latent, then the rotary key; [R] */
+    const beam_param *kv_up;                  /* [H*(Dh - rotary) + H*Dv,R]: keys, then values */
 } beam_attention_weights;
 
 typedef struct {
@@ -23,13 +32,16 @@ typedef struct {
     const beam_param *bias;      /* b [E], or NULL */
     const beam_param *scale;     /* a [1], or NULL */
     const beam_param *rank_bias; /* c [K], or NULL */
+    const beam_param *given;     /* d [E,D], what dropped experts give back, or NULL */
 } beam_mask_weights;
 
 typedef struct {
-    const beam_param *router;  /* W_g [E,D]; NULL in a dense layer */
-    const beam_param *gate_up; /* [E,2F,D]; dense: [2F,D] */
-    const beam_param *down;    /* [E,D,F];  dense: [D,F] */
-    beam_mask_weights mask;    /* all NULL without mask gates */
+    const beam_param *router;                       /* W_g [E,D]; NULL in a dense layer */
+    const beam_param *gate_up;                      /* [E,2F,D]; dense: [2F,D] */
+    const beam_param *down;                         /* [E,D,F];  dense: [D,F] */
+    const beam_param *shared_gate_up, *shared_down; /* [2S,D] [D,S] of the shared expert, or NULL */
+    const beam_param *shared_gate;                  /* [1,D], or NULL */
+    beam_mask_weights mask;                         /* all NULL without mask gates */
 } beam_mlp_weights;
 
 typedef struct {
@@ -46,6 +58,10 @@ typedef struct {
     void *value_block, *grad_block; /* device memory */
     beam_tensor grads;              /* real [n]: all gradients as one block, padding included */
 } beam_model_weights;
+
+/* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */
+beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                    beam_dtype real);
 
 /* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates
  * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
