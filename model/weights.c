@@ -4,98 +4,154 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/families/families.h"
+
 bool beam_trains(const beam_param *p)
 {
     return p && (p->flags & BEAM_TRAIN);
 }
 
+/* What a list under construction needs to know. */
+typedef struct {
+    beam_model_weights *w;
+    const beam_model_config *c;
+    beam_dtype real;
+    unsigned matrix, vector, gate; /* flags of the base model's matrices and vectors, and of mask gates */
+} builder;
+
 /* Appends a parameter without memory. The list was allocated large enough for every layer. */
-static const beam_param *add(beam_model_weights *w, beam_backend *be, unsigned flags, int ndim,
-                             const int64_t dim[], const char *fmt, ...)
+static const beam_param *add(const builder *b, unsigned flags, int ndim, const int64_t dim[], const char *fmt,
+                             ...)
 {
-    beam_param *p = &w->params.at[w->params.n++];
+    beam_param *p = &b->w->params.at[b->w->params.n++];
     va_list args;
     va_start(args, fmt);
     const int n = vsnprintf(p->name, sizeof p->name, fmt, args);
     va_end(args);
     BEAM_ASSERT(n > 0 && (size_t)n < sizeof p->name);
-    p->value = p->grad = beam_view(NULL, be->real, ndim, dim);
+    p->value = p->grad = beam_view(NULL, b->real, ndim, dim);
     p->flags = flags;
     return p;
 }
 
-enum { PARAMS_PER_LAYER = 15, PARAMS_OUTSIDE = 3 };
-
-static void add_attention(beam_model_weights *w, const beam_model_config *c, int layer, unsigned matrix,
-                          unsigned vector, beam_backend *be)
+static const beam_param *add_matrix(const builder *b, int64_t rows, int64_t columns, int layer,
+                                    const char *name)
 {
+    return add(b, b->matrix, BEAM_DIMS(rows, columns), "model.layers.%d.%s", layer, name);
+}
+
+static const beam_param *add_vector(const builder *b, int64_t n, int layer, const char *name)
+{
+    return add(b, b->vector, BEAM_DIMS(n), "model.layers.%d.%s", layer, name);
+}
+
+enum { PARAMS_PER_LAYER = 24, PARAMS_OUTSIDE = 3 };
+
+static void add_grouped(const builder *b, int i, beam_attention_weights *w)
+{
+    const beam_model_config *c = b->c;
     const int64_t d = c->hidden_size, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    w->layer[layer].attention = (beam_attention_weights){
-        .q = add(w, be, matrix, BEAM_DIMS(q, d), "model.layers.%d.self_attn.q_proj.weight", layer),
-        .k = add(w, be, matrix, BEAM_DIMS(kv, d), "model.layers.%d.self_attn.k_proj.weight", layer),
-        .v = add(w, be, matrix, BEAM_DIMS(kv, d), "model.layers.%d.self_attn.v_proj.weight", layer),
-        .o = add(w, be, matrix, BEAM_DIMS(d, q), "model.layers.%d.self_attn.o_proj.weight", layer),
-        .q_norm =
-            add(w, be, vector, BEAM_DIMS(c->head_dim), "model.layers.%d.self_attn.q_norm.weight", layer),
-        .k_norm =
-            add(w, be, vector, BEAM_DIMS(c->head_dim), "model.layers.%d.self_attn.k_norm.weight", layer),
-    };
-}
-
-static void add_mask_gate(beam_model_weights *w, const beam_model_config *c, int layer, unsigned train,
-                          beam_backend *be)
-{
-    const unsigned flags = BEAM_MASK_GATE | train;
-    beam_mask_weights *m = &w->layer[layer].mlp.mask;
-    m->weight = add(w, be, flags | BEAM_DECAY, BEAM_DIMS(c->experts, c->hidden_size),
-                    "model.layers.%d.mlp.mask_gate.weight", layer);
-    if (c->mask.bias)
-        m->bias = add(w, be, flags, BEAM_DIMS(c->experts), "model.layers.%d.mlp.mask_gate.bias", layer);
-    if (c->mask.router_features) {
-        m->scale = add(w, be, flags, BEAM_DIMS(1), "model.layers.%d.mlp.mask_gate.router_scale", layer);
-        m->rank_bias =
-            add(w, be, flags, BEAM_DIMS(c->top_k), "model.layers.%d.mlp.mask_gate.rank_bias", layer);
+    const bool whole = c->qk_norm == BEAM_QK_NORM_PROJECTION;
+    w->q = add_matrix(b, q, d, i, "self_attn.q_proj.weight");
+    w->k = add_matrix(b, kv, d, i, "self_attn.k_proj.weight");
+    w->v = add_matrix(b, kv, d, i, "self_attn.v_proj.weight");
+    w->o = add_matrix(b, d, q, i, "self_attn.o_proj.weight");
+    if (c->qk_norm != BEAM_QK_NORM_NONE) {
+        w->q_norm = add_vector(b, whole ? q : c->head_dim, i, "self_attn.q_norm.weight");
+        w->k_norm = add_vector(b, whole ? kv : c->head_dim, i, "self_attn.k_norm.weight");
     }
+    if (c->qkv_bias) {
+        w->q_bias = add_vector(b, q, i, "self_attn.q_proj.bias");
+        w->k_bias = add_vector(b, kv, i, "self_attn.k_proj.bias");
+        w->v_bias = add_vector(b, kv, i, "self_attn.v_proj.bias");
+    }
+    if (c->output_bias)
+        w->o_bias = add_vector(b, d, i, "self_attn.o_proj.bias");
 }
 
-static void add_mlp(beam_model_weights *w, const beam_model_config *c, int layer, unsigned matrix,
-                    beam_backend *be)
+static void add_latent(const builder *b, int i, beam_attention_weights *w)
 {
-    beam_mlp_weights *mlp = &w->layer[layer].mlp;
-    const int64_t d = c->hidden_size;
-    if (!c->moe_layer[layer]) {
-        const int64_t f = c->intermediate_size;
-        mlp->gate_up = add(w, be, matrix, BEAM_DIMS(2 * f, d), "model.layers.%d.mlp.gate_up_proj", layer);
-        mlp->down = add(w, be, matrix, BEAM_DIMS(d, f), "model.layers.%d.mlp.down_proj.weight", layer);
+    const beam_model_config *c = b->c;
+    const int64_t d = c->hidden_size, q = c->heads * c->head_dim, r = c->kv_rank;
+    if (c->query_rank > 0) {
+        w->q_down = add_matrix(b, c->query_rank, d, i, "self_attn.q_a_proj.weight");
+        w->q_down_norm = add_vector(b, c->query_rank, i, "self_attn.q_a_layernorm.weight");
+        w->q = add_matrix(b, q, c->query_rank, i, "self_attn.q_b_proj.weight");
+    } else {
+        w->q = add_matrix(b, q, d, i, "self_attn.q_proj.weight");
+    }
+    const int64_t up = c->heads * (c->head_dim - c->rotary_dim + c->value_dim);
+    w->kv_down = add_matrix(b, r + c->rotary_dim, d, i, "self_attn.kv_a_proj_with_mqa.weight");
+    w->kv_down_norm = add_vector(b, r, i, "self_attn.kv_a_layernorm.weight");
+    w->kv_up = add_matrix(b, up, r, i, "self_attn.kv_b_proj.weight");
+    w->o = add_matrix(b, d, c->heads * c->value_dim, i, "self_attn.o_proj.weight");
+}
+
+static void add_mask_gate(const builder *b, int i, beam_mask_weights *m)
+{
+    const beam_model_config *c = b->c;
+    const int64_t e = c->experts, d = c->hidden_size;
+    const unsigned vector = b->gate, matrix = b->gate | BEAM_DECAY;
+    m->weight = add(b, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.weight", i);
+    if (c->mask.bias)
+        m->bias = add(b, vector, BEAM_DIMS(e), "model.layers.%d.mlp.mask_gate.bias", i);
+    if (c->mask.router_features) {
+        m->scale = add(b, vector, BEAM_DIMS(1), "model.layers.%d.mlp.mask_gate.router_scale", i);
+        m->rank_bias = add(b, vector, BEAM_DIMS(c->top_k), "model.layers.%d.mlp.mask_gate.rank_bias", i);
+    }
+    if (c->mask.give_back)
+        m->given = add(b, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.dropped_output", i);
+}
+
+static void add_shared_expert(const builder *b, int i, beam_mlp_weights *mlp)
+{
+    const beam_model_config *c = b->c;
+    const int64_t d = c->hidden_size, s = c->shared_size;
+    const char *name = beam_family_of(c)->names.shared;
+    mlp->shared_gate_up =
+        add(b, b->matrix, BEAM_DIMS(2 * s, d), "model.layers.%d.mlp.%s.gate_up_proj", i, name);
+    mlp->shared_down = add(b, b->matrix, BEAM_DIMS(d, s), "model.layers.%d.mlp.%s.down_proj.weight", i, name);
+    if (c->shared_gate)
+        mlp->shared_gate = add(b, b->matrix, BEAM_DIMS(1, d), "model.layers.%d.mlp.%s_gate.weight", i, name);
+}
+
+static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
+{
+    const beam_model_config *c = b->c;
+    const int64_t d = c->hidden_size, e = c->experts, f = c->moe_intermediate_size;
+    if (!c->moe_layer[i]) {
+        mlp->gate_up = add_matrix(b, 2 * c->intermediate_size, d, i, "mlp.gate_up_proj");
+        mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");
         return;
     }
-    const int64_t e = c->experts, f = c->moe_intermediate_size;
-    mlp->router = add(w, be, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.gate.weight", layer);
-    mlp->gate_up =
-        add(w, be, matrix, BEAM_DIMS(e, 2 * f, d), "model.layers.%d.mlp.experts.gate_up_proj", layer);
-    mlp->down = add(w, be, matrix, BEAM_DIMS(e, d, f), "model.layers.%d.mlp.experts.down_proj", layer);
+    mlp->router = add_matrix(b, e, d, i, "mlp.gate.weight");
+    mlp->gate_up = add(b, b->matrix, BEAM_DIMS(e, 2 * f, d), "model.layers.%d.mlp.experts.gate_up_proj", i);
+    mlp->down = add(b, b->matrix, BEAM_DIMS(e, d, f), "model.layers.%d.mlp.experts.down_proj", i);
+    if (c->shared_size > 0)
+        add_shared_expert(b, i, mlp);
+    if (c->mask.present)
+        add_mask_gate(b, i, &mlp->mask);
 }
 
-static void add_all(beam_model_weights *w, const beam_model_config *c, beam_scope scope, beam_backend *be)
+static void add_all(const builder *b)
 {
-    const unsigned base = scope == BEAM_SCOPE_ALL ? BEAM_TRAIN : 0;
-    const unsigned masks = scope != BEAM_SCOPE_NONE ? BEAM_TRAIN : 0;
+    const beam_model_config *c = b->c;
+    beam_model_weights *w = b->w;
     const int64_t d = c->hidden_size;
-    w->embed = add(w, be, base | BEAM_DECAY, BEAM_DIMS(c->vocab_size, d), "model.embed_tokens.weight");
+    w->embed = add(b, b->matrix, BEAM_DIMS(c->vocab_size, d), "model.embed_tokens.weight");
     for (int i = 0; i < c->layers; i++) {
         beam_layer_weights *layer = &w->layer[i];
-        layer->attention_norm = add(w, be, base, BEAM_DIMS(d), "model.layers.%d.input_layernorm.weight", i);
-        add_attention(w, c, i, base | BEAM_DECAY, base, be);
-        layer->mlp_norm =
-            add(w, be, base, BEAM_DIMS(d), "model.layers.%d.post_attention_layernorm.weight", i);
-        add_mlp(w, c, i, base | BEAM_DECAY, be);
-        if (c->moe_layer[i] && c->mask.present)
-            add_mask_gate(w, c, i, masks, be);
+        layer->attention_norm = add_vector(b, d, i, "input_layernorm.weight");
+        if (c->kv_rank > 0)
+            add_latent(b, i, &layer->attention);
+        else
+            add_grouped(b, i, &layer->attention);
+        layer->mlp_norm = add_vector(b, d, i, "post_attention_layernorm.weight");
+        add_mlp(b, i, &layer->mlp);
     }
-    w->norm = add(w, be, base, BEAM_DIMS(d), "model.norm.weight");
-    w->head = c->tie_word_embeddings
-                  ? w->embed
-                  : add(w, be, base | BEAM_DECAY, BEAM_DIMS(c->vocab_size, d), "lm_head.weight");
+    w->norm = add(b, b->vector, BEAM_DIMS(d), "model.norm.weight");
+    w->head =
+        c->tie_word_embeddings ? w->embed : add(b, b->matrix, BEAM_DIMS(c->vocab_size, d), "lm_head.weight");
 }
 
 /* Places values and gradients one after the other: first to measure, then over the real blocks. */
@@ -109,31 +165,58 @@ static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
     }
 }
 
+beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                    beam_dtype real)
+{
+    const unsigned base = scope == BEAM_SCOPE_ALL ? BEAM_TRAIN : 0;
+    const unsigned masks = scope != BEAM_SCOPE_NONE ? BEAM_TRAIN : 0;
+    const size_t layers = (size_t)c->layers;
+    *w = (beam_model_weights){.layer = calloc(layers, sizeof *w->layer)};
+    w->params.at = calloc(layers * PARAMS_PER_LAYER + PARAMS_OUTSIDE, sizeof *w->params.at);
+    if (!w->layer || !w->params.at) {
+        beam_model_weights_unlist(w);
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the parameter list");
+    }
+    add_all(&(builder){.w = w,
+                       .c = c,
+                       .real = real,
+                       .matrix = base | BEAM_DECAY,
+                       .vector = base,
+                       .gate = BEAM_MASK_GATE | masks});
+    return BEAM_OK;
+}
+
+void beam_model_weights_unlist(beam_model_weights *w)
+{
+    free(w->params.at);
+    free(w->layer);
+    *w = (beam_model_weights){0};
+}
+
+void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads)
+{
+    beam_arena value_arena = beam_arena_measure(), grad_arena = beam_arena_measure();
+    place(w, &value_arena, &grad_arena);
+    *values = value_arena.peak;
+    *grads = grad_arena.peak;
+}
+
 beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                      beam_backend *be)
 {
-    *w = (beam_model_weights){0};
-    const size_t layers = (size_t)c->layers;
-    w->layer = calloc(layers, sizeof *w->layer);
-    w->params.at = calloc(layers * PARAMS_PER_LAYER + PARAMS_OUTSIDE, sizeof *w->params.at);
-    if (!w->layer || !w->params.at) {
-        beam_model_weights_free(w, be);
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the parameter list");
-    }
-    add_all(w, c, scope, be);
-
-    beam_arena values = beam_arena_measure(), grads = beam_arena_measure();
-    place(w, &values, &grads);
-    w->value_block = beam_alloc(be, values.peak, "parameters");
-    w->grad_block = grads.peak ? beam_alloc(be, grads.peak, "gradients") : NULL;
+    size_t values, grads;
+    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
+    beam_model_weights_measure(w, &values, &grads);
+    w->value_block = beam_alloc(be, values, "parameters");
+    w->grad_block = grads ? beam_alloc(be, grads, "gradients") : NULL;
     if (be->status) {
         beam_model_weights_free(w, be);
         return be->status;
     }
-    values = beam_arena_over(w->value_block, values.peak);
-    grads = beam_arena_over(w->grad_block, grads.peak);
-    place(w, &values, &grads);
-    const int64_t reals = (int64_t)(grads.peak / beam_dtype_size(be->real));
+    beam_arena value_arena = beam_arena_over(w->value_block, values);
+    beam_arena grad_arena = beam_arena_over(w->grad_block, grads);
+    place(w, &value_arena, &grad_arena);
+    const int64_t reals = (int64_t)(grads / beam_dtype_size(be->real));
     w->grads = beam_view(w->grad_block, be->real, BEAM_DIMS(reals));
     if (reals)
         beam_zero(be, w->grads);
@@ -144,7 +227,5 @@ void beam_model_weights_free(beam_model_weights *w, beam_backend *be)
 {
     beam_free(be, w->value_block);
     beam_free(be, w->grad_block);
-    free(w->params.at);
-    free(w->layer);
-    *w = (beam_model_weights){0};
+    beam_model_weights_unlist(w);
 }

@@ -62,6 +62,10 @@ typedef struct {
 /* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */
 beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                     beam_dtype real);
+void beam_model_weights_unlist(beam_model_weights *w);
+
+/* Bytes of the blocks that values and gradients need. */
+void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads);
 
 /* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates
  * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
