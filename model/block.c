@@ -13,7 +13,12 @@ void beam_block_layout(beam_block_saved *s, const beam_model_config *c, int laye
     if (c->moe_layer[layer])
         beam_moe_layout(&s->moe, c, real, tokens, a);
     else
-        beam_mlp_layout(&s->mlp, c, real, tokens, a);
+        beam_mlp_layout(&s->mlp, c->intermediate_size, real, tokens, a);
+}
+
+static beam_mlp dense(const beam_mlp_weights *w)
+{
+    return (beam_mlp){.gate_up = w->gate_up, .down = w->down};
 }
 
 void beam_block_forward(const beam_pass *p, const beam_layer_weights *w, beam_block_saved *s, beam_tensor x,
@@ -29,7 +34,7 @@ void beam_block_forward(const beam_pass *p, const beam_layer_weights *w, beam_bl
     if (w->mlp.router)
         beam_moe_forward(p, &w->mlp, &s->moe, s->mlp_in, y, stats, complete);
     else
-        beam_mlp_forward(p, &w->mlp, &s->mlp, s->mlp_in, y);
+        beam_mlp_forward(p, dense(&w->mlp), &s->mlp, s->mlp_in, y, 1);
 }
 
 void beam_block_backward(const beam_pass *p, const beam_layer_weights *w, const beam_block_saved *s,
@@ -43,7 +48,7 @@ void beam_block_backward(const beam_pass *p, const beam_layer_weights *w, const 
     if (w->mlp.router)
         beam_moe_backward(p, &w->mlp, &s->moe, s->mlp_in, d, dnorm);
     else
-        beam_mlp_backward(p, &w->mlp, &s->mlp, s->mlp_in, d, dnorm);
+        beam_mlp_backward(p, dense(&w->mlp), &s->mlp, s->mlp_in, d, dnorm, 0);
     if (want_dx) {
         beam_rmsnorm_grad(be, d, w->mlp_norm->grad, dnorm, s->middle, w->mlp_norm->value, s->mlp_inverse, 1);
         beam_attention_backward(p, &w->attention, &s->attention, s->attention_in, d, dnorm);

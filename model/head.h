@@ -15,6 +15,13 @@ typedef struct {
 void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                       bool train, beam_arena *a);
 
+/* Rows of logits that are held at a time. */
+int64_t beam_head_chunk(const beam_model_config *c);
+
+/* logits[n,V] of tokens [first, first + n) of the last forward pass. */
+void beam_head_logits(beam_backend *be, const beam_model_weights *w, const beam_head_saved *s, int64_t first,
+                      beam_tensor logits);
+
 /* Token losses of x[T,D]; with grad_scale != 0, which needs a layout for training, also din and the gradient
  * of a trainable projection (+=). */
 void beam_head_forward(const beam_pass *p, const beam_model_weights *w, beam_head_saved *s, beam_tensor x,

@@ -1,6 +1,5 @@
 #include "model/model.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "model/model_state.h"
@@ -11,81 +10,18 @@ static bool trains(const beam_model *m)
     return m->options.scope != BEAM_SCOPE_NONE;
 }
 
-/* With one place for all layers, each layer's tensors are laid over it anew. */
-static bool shares_activations(const beam_model *m)
-{
-    return m->options.checkpointing || !trains(m);
-}
-
-static void layout_layers(beam_model *m, beam_arena *a)
-{
-    const beam_model_config *c = &m->config;
-    const int64_t t = m->options.max_tokens;
-    for (int i = 0; i <= c->layers; i++)
-        m->x[i] =
-            !trains(m) && i >= 2 ? m->x[i - 2] : beam_push(a, m->be->real, BEAM_DIMS(t, c->hidden_size));
-    const size_t mark = beam_mark(a);
-    for (int i = 0; i < c->layers; i++) {
-        if (shares_activations(m))
-            beam_release(a, mark);
-        beam_block_layout(&m->saved[i], c, i, m->be->real, t, a);
-    }
-}
-
-static void layout(beam_model *m, beam_arena *a)
-{
-    const beam_model_config *c = &m->config;
-    const int64_t t = m->options.max_tokens, e = c->experts, half = c->head_dim / 2;
-    m->id = beam_push(a, BEAM_I32, BEAM_DIMS(t));
-    m->target = beam_push(a, BEAM_I32, BEAM_DIMS(t));
-    m->position = beam_push(a, BEAM_I32, BEAM_DIMS(t));
-    m->counted = beam_push(a, BEAM_U8, BEAM_DIMS(t));
-    m->first = beam_push(a, BEAM_I32, BEAM_DIMS(t + 1));
-    m->cosine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
-    m->sine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
-    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + e));
-    if (m->options.scope == BEAM_SCOPE_ALL) {
-        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, e));
-        m->dprob = beam_push(a, m->be->real, BEAM_DIMS(e));
-    }
-    beam_head_layout(&m->head, c, m->be->real, t, trains(m), a);
-    layout_layers(m, a);
-}
-
-/* The scratch that the largest step needs: the step itself runs over an arena whose addresses nobody touches,
- * on a backend that counts as failed, so that no op touches anything. What is measured is what will be used.
- */
-static size_t measure_scratch(beam_model *m)
-{
-    beam_backend *const be = m->be;
-    beam_backend idle = *be;
-    idle.status = BEAM_EDEVICE;
-    const beam_batch batch = {.tokens = m->options.max_tokens, .sequences = 1};
-    m->be = &idle;
-    m->scratch = (beam_arena){.base = m->activation_block, .capacity = SIZE_MAX / 2};
-    beam_model_forward(m, &batch, trains(m) ? 1 : 0);
-    if (trains(m))
-        beam_model_backward(m, &(beam_backward_args){.balance = 1});
-    m->be = be;
-    m->batch = NULL;
-    return m->scratch.peak;
-}
-
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
+    BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
-    layout(m, &a);
+    beam_model_layout(m, &a);
     m->activation_bytes = a.peak;
     m->activation_block = beam_alloc(be, a.peak, "activations");
-    const size_t per_token = (size_t)m->options.max_tokens, per_expert = 3 * (size_t)m->config.experts;
-    m->host = malloc((per_token > per_expert ? per_token : per_expert) * sizeof(double));
-    if (!m->host)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for %zu token losses", per_token);
     BEAM_TRY(be->status);
     a = beam_arena_over(m->activation_block, a.peak);
-    layout(m, &a);
-    const size_t scratch = measure_scratch(m);
+    beam_model_layout(m, &a);
+    const size_t scratch = beam_model_measure_scratch(m);
     m->scratch_block = beam_alloc(be, scratch, "scratch");
     m->scratch = beam_arena_over(m->scratch_block, scratch);
     return be->status;
@@ -99,7 +35,7 @@ static beam_status upload_rope(beam_model *m)
     beam_tensor cosine = m->cosine, sine = m->sine;
     cosine.data = host;
     sine.data = (char *)host + beam_bytes(cosine);
-    beam_rope_table(cosine, sine, m->config.rope_theta);
+    beam_rope_table(cosine, sine, &m->config.rope);
     beam_upload(m->be, m->cosine, cosine.data);
     beam_upload(m->be, m->sine, sine.data);
     const beam_status status = beam_sync(m->be);
@@ -115,20 +51,7 @@ beam_status beam_model_open(beam_model **out, const beam_model_config *config,
     beam_model *m = calloc(1, sizeof *m);
     if (!m)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
-    m->config = *config;
-    m->options = *options;
-    m->be = be;
-    m->rule = (beam_expert_rule){.masks = config->mask.present,
-                                 .form = BEAM_MASK_HARD,
-                                 .cutoff = log(config->mask.threshold / (1 - config->mask.threshold)),
-                                 .keep = (int)config->top_k};
-    while (m->first_moe < config->layers && !config->moe_layer[m->first_moe])
-        m->first_moe++;
-    m->x = calloc((size_t)config->layers + 1, sizeof *m->x);
-    m->saved = calloc((size_t)config->layers, sizeof *m->saved);
-    beam_status status = m->x && m->saved ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
-    if (!status)
-        status = beam_model_weights_alloc(&m->weights, config, options->scope, be);
+    beam_status status = beam_model_prepare(m, config, options, be);
     if (!status)
         status = allocate(m);
     if (!status)
@@ -149,9 +72,7 @@ void beam_model_close(beam_model *m)
     beam_model_weights_free(&m->weights, m->be);
     beam_free(m->be, m->activation_block);
     beam_free(m->be, m->scratch_block);
-    free(m->host);
-    free(m->saved);
-    free(m->x);
+    beam_model_unprepare(m);
     free(m);
 }
 

@@ -73,6 +73,9 @@ beam_status beam_model_result(beam_model *m, beam_forward_result *out);
 /* -log p of each target of the last forward pass, 0 where there is none: double out[T]. */
 beam_status beam_model_token_losses(beam_model *m, double *out);
 
+/* Logits of tokens [first, first + n) of the last forward pass: float out[n,V]. */
+beam_status beam_model_logits(beam_model *m, int64_t first, int64_t n, float *out);
+
 /* Mask statistics of each MoE layer since the last call: double out[moe layers][BEAM_STAT_EXPERTS + E]; NULL
  * only starts them anew. */
 beam_status beam_model_take_stats(beam_model *m, double *out);
@@ -86,5 +89,9 @@ typedef struct {
     size_t parameters, gradients, activations, scratch;
 } beam_memory_plan;
 beam_memory_plan beam_model_memory(const beam_model *m);
+
+/* What a model of this shape would take on a backend of this element type; nothing is allocated. */
+beam_status beam_model_plan(beam_memory_plan *out, const beam_model_config *config,
+                            const beam_model_options *options, beam_dtype real);
 
 #endif

@@ -1,5 +1,7 @@
 #include "model/moe.h"
 
+#include "model/linear.h"
+
 void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                      beam_arena *a)
 {
@@ -20,6 +22,12 @@ void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype r
     s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
     s->rows_act = beam_push(a, real, BEAM_DIMS(r, f));
     s->rows_out = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
+    if (c->shared_size > 0)
+        beam_mlp_layout(&s->shared, c->shared_size, real, t, a);
+    if (c->shared_gate) {
+        s->shared_out = beam_push(a, real, BEAM_DIMS(t, c->hidden_size));
+        s->shared_score = beam_push(a, real, BEAM_DIMS(t, 1));
+    }
 }
 
 static beam_tensor value_of(const beam_param *p)
@@ -32,6 +40,14 @@ static beam_tensor grad_of(const beam_param *p)
     return p ? p->grad : (beam_tensor){0};
 }
 
+static beam_router_rule router_rule(const beam_model_config *c)
+{
+    return (beam_router_rule){.normalize = c->norm_topk_prob,
+                              .scale = c->routed_scale,
+                              .groups = (int)c->expert_groups,
+                              .kept_groups = (int)c->kept_groups};
+}
+
 /* Candidates, weights, and which of them are kept. */
 static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x)
 {
@@ -39,7 +55,7 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
     const size_t mark = beam_mark(p->scratch);
     beam_tensor product = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim); /* [T,E] */
     beam_gemm(be, product, x, false, w->router->value, true, 1, 0);
-    beam_router_topk(be, &s->route, s->prob, product, p->config->norm_topk_prob);
+    beam_router_topk(be, &s->route, s->prob, product, router_rule(p->config));
     if (p->rule.masks) {
         const beam_gate_terms terms = {.bias = value_of(w->mask.bias),
                                        .scale = value_of(w->mask.scale),
@@ -52,6 +68,34 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
     }
     beam_route_plan(be, &s->route);
     beam_release(p->scratch, mark);
+}
+
+static beam_mlp shared_mlp(const beam_mlp_weights *w)
+{
+    return (beam_mlp){.gate_up = w->shared_gate_up, .down = w->shared_down};
+}
+
+static beam_tensor per_token(beam_tensor t) /* [T,1] as [T] */
+{
+    return beam_reshape(t, BEAM_DIMS(t.dim[0]));
+}
+
+/* y += shared(x), or sigmoid(w.x) shared(x). */
+static void shared_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
+                           beam_tensor y)
+{
+    if (!w->shared_gate) {
+        beam_mlp_forward(p, shared_mlp(w), &s->shared, x, y, 1);
+        return;
+    }
+    beam_mlp_forward(p, shared_mlp(w), &s->shared, x, s->shared_out, 0);
+    beam_linear_forward(p->be, beam_linear_of(w->shared_gate, NULL), x, s->shared_score, 0);
+    beam_add_gated(p->be, y, s->shared_out, per_token(s->shared_score));
+}
+
+static bool gives_back(const beam_pass *p, const beam_mlp_weights *w)
+{
+    return p->rule.masks && w->mask.given;
 }
 
 void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
@@ -74,8 +118,12 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     const size_t mark = beam_mark(p->scratch);
     beam_tensor mixed = beam_push(p->scratch, be->real, y.ndim, y.dim);
     beam_route_combine(be, mixed, s->rows_out, &s->route, p->rule.form);
+    if (gives_back(p, w))
+        beam_give_back(be, mixed, w->mask.given->value, &s->route, p->rule.form);
     beam_add(be, y, mixed);
     beam_release(p->scratch, mark);
+    if (w->shared_gate_up)
+        shared_forward(p, w, s, x, y);
 }
 
 /* Over `rows`: drows = dL/d(expert output) on entry; with want_dx, dL/d(expert input) on return. */
@@ -99,30 +147,47 @@ static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, cons
 
 /* The router and the mask gate: weight gradients, and dx += unless it is absent. */
 static void gates_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
-                           beam_tensor x, beam_tensor dpair, beam_tensor dx)
+                           beam_tensor x, beam_tensor dy, beam_tensor dpair, beam_tensor dx)
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
     beam_tensor dproduct = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim);
     beam_tensor dweight = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+    beam_tensor dgiven = {0};
+    if (gives_back(p, w)) {
+        dgiven = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+        beam_give_back_grad(be, w->mask.given->grad, dgiven, dy, w->mask.given->value, &s->route,
+                            p->rule.form);
+    }
     const beam_gate_terms grad = {.bias = grad_of(w->mask.bias),
                                   .scale = grad_of(w->mask.scale),
                                   .rank_bias = grad_of(w->mask.rank_bias)};
-    beam_mask_gate_grad(be, dproduct, dweight, &grad, dpair, &s->route, p->counted, p->penalty, p->rule.form);
-    if (p->rule.masks) {
-        if (beam_trains(w->mask.weight))
-            beam_gemm(be, w->mask.weight->grad, dproduct, true, x, false, 1, 1);
-        if (dx.data)
-            beam_gemm(be, dx, dproduct, false, w->mask.weight->value, false, 1, 1);
-    }
+    beam_mask_gate_grad(be, dproduct, dweight, &grad, dpair, dgiven, &s->route, p->counted, p->penalty,
+                        p->rule.form);
+    if (p->rule.masks)
+        beam_linear_backward(be, beam_linear_of(w->mask.weight, NULL), x, dproduct, dx, 1);
     if (dx.data || beam_trains(w->router)) {
         beam_router_grad(be, dproduct, dweight, &s->route, s->prob, p->dprob, p->counted,
-                         p->config->norm_topk_prob);
-        if (beam_trains(w->router))
-            beam_gemm(be, w->router->grad, dproduct, true, x, false, 1, 1);
-        if (dx.data)
-            beam_gemm(be, dx, dproduct, false, w->router->value, false, 1, 1);
+                         router_rule(p->config));
+        beam_linear_backward(be, beam_linear_of(w->router, NULL), x, dproduct, dx, 1);
     }
+    beam_release(p->scratch, mark);
+}
+
+/* Weight gradients of the shared expert, and dx += unless it is absent. */
+static void shared_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
+                            beam_tensor x, beam_tensor dy, beam_tensor dx)
+{
+    beam_backend *be = p->be;
+    const size_t mark = beam_mark(p->scratch);
+    if (w->shared_gate) {
+        beam_tensor dshared = beam_push(p->scratch, be->real, dy.ndim, dy.dim);
+        beam_tensor dscore = beam_push(p->scratch, be->real, s->shared_score.ndim, s->shared_score.dim);
+        beam_add_gated_grad(be, dshared, per_token(dscore), dy, s->shared_out, per_token(s->shared_score));
+        beam_linear_backward(be, beam_linear_of(w->shared_gate, NULL), x, dscore, dx, 1);
+        dy = dshared;
+    }
+    beam_mlp_backward(p, shared_mlp(w), &s->shared, x, dy, dx, 1);
     beam_release(p->scratch, mark);
 }
 
@@ -144,39 +209,8 @@ void beam_moe_backward(const beam_pass *p, const beam_mlp_weights *w, const beam
         beam_zero(be, dx);
         beam_route_gather_grad(be, dx, drows, &s->route, rows);
     }
-    gates_backward(p, w, s, x, dpair, dx);
-    beam_release(p->scratch, mark);
-}
-
-void beam_mlp_layout(beam_mlp_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
-                     beam_arena *a)
-{
-    s->gate_up = beam_push(a, real, BEAM_DIMS(tokens, 2 * c->intermediate_size));
-    s->act = beam_push(a, real, BEAM_DIMS(tokens, c->intermediate_size));
-}
-
-void beam_mlp_forward(const beam_pass *p, const beam_mlp_weights *w, beam_mlp_saved *s, beam_tensor x,
-                      beam_tensor y)
-{
-    beam_gemm(p->be, s->gate_up, x, false, w->gate_up->value, true, 1, 0);
-    beam_swiglu(p->be, s->act, s->gate_up, NULL, BEAM_ROWS_ALL);
-    beam_gemm(p->be, y, s->act, false, w->down->value, true, 1, 1);
-}
-
-void beam_mlp_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_mlp_saved *s, beam_tensor x,
-                       beam_tensor dy, beam_tensor dx)
-{
-    beam_backend *be = p->be;
-    const size_t mark = beam_mark(p->scratch);
-    beam_tensor dact = beam_push(p->scratch, be->real, s->act.ndim, s->act.dim);
-    beam_tensor dgate_up = beam_push(p->scratch, be->real, s->gate_up.ndim, s->gate_up.dim);
-    if (beam_trains(w->down))
-        beam_gemm(be, w->down->grad, dy, true, s->act, false, 1, 1);
-    beam_gemm(be, dact, dy, false, w->down->value, false, 1, 0);
-    beam_swiglu_grad(be, dgate_up, dact, s->gate_up, NULL, BEAM_ROWS_ALL);
-    if (beam_trains(w->gate_up))
-        beam_gemm(be, w->gate_up->grad, dgate_up, true, x, false, 1, 1);
-    if (dx.data)
-        beam_gemm(be, dx, dgate_up, false, w->gate_up->value, false, 1, 0);
+    gates_backward(p, w, s, x, dy, dpair, dx);
+    if (w->shared_gate_up && (dx.data || beam_trains(w->shared_gate_up)))
+        shared_backward(p, w, s, x, dy, dx);
     beam_release(p->scratch, mark);
 }

@@ -1,4 +1,5 @@
 /* What a forward pass came to: sums, token losses, mask statistics. */
+#include "model/load.h"
 #include "model/model_state.h"
 
 /* E * sum over e of f_e P_e of the last forward pass. */
@@ -24,6 +25,22 @@ beam_status beam_model_token_losses(beam_model *m, double *out)
     for (int64_t i = 0; i < t; i++)
         out[i] = (double)((const float *)m->host)[i];
     return beam_sync(m->be);
+}
+
+beam_status beam_model_logits(beam_model *m, int64_t first, int64_t n, float *out)
+{
+    BEAM_ASSERT(first >= 0 && n >= 0 && first + n <= m->batch->tokens);
+    const int64_t chunk = beam_head_chunk(&m->config), vocab = m->config.vocab_size;
+    beam_status status = BEAM_OK;
+    for (int64_t i = 0; !status && i < n; i += chunk) {
+        const size_t mark = beam_mark(&m->scratch);
+        const int64_t rows = n - i < chunk ? n - i : chunk;
+        beam_tensor logits = beam_push(&m->scratch, m->be->real, BEAM_DIMS(rows, vocab));
+        beam_head_logits(m->be, &m->weights, &m->head, first + i, logits);
+        status = beam_tensor_get_f32(m->be, logits, out + i * vocab);
+        beam_release(&m->scratch, mark);
+    }
+    return status;
 }
 
 static double sum_of(const beam_model *m, int64_t n)

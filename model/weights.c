@@ -142,6 +142,7 @@ static void add_all(const builder *b)
     for (int i = 0; i < c->layers; i++) {
         beam_layer_weights *layer = &w->layer[i];
         layer->attention_norm = add_vector(b, d, i, "input_layernorm.weight");
+        layer->attention.window = c->windowed[i] ? c->window : 0;
         if (c->kv_rank > 0)
             add_latent(b, i, &layer->attention);
         else
@@ -195,7 +196,9 @@ void beam_model_weights_unlist(beam_model_weights *w)
 
 void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads)
 {
-    beam_arena value_arena = beam_arena_measure(), grad_arena = beam_arena_measure();
+    /* An address that nobody uses, so that parts of a parameter have one too. */
+    void *nowhere = (void *)(uintptr_t)BEAM_ALIGN;
+    beam_arena value_arena = beam_arena_over(nowhere, SIZE_MAX / 2), grad_arena = value_arena;
     place(w, &value_arena, &grad_arena);
     *values = value_arena.peak;
     *grads = grad_arena.peak;

@@ -21,6 +21,7 @@ typedef struct {
     const beam_param *q_bias, *k_bias, *v_bias; /* [H*Dh] [G*Dh] [G*Dh] */
     const beam_param *o_bias;                   /* [D] */
     const beam_param *q_norm, *k_norm;          /* [Dh], or [H*Dh] [G*Dh] over the whole projection */
+    int64_t window;                             /* of this layer; 0: none */
     /* Latent attention, in place of k and v; with q_down, q is [H*Dh,Rq] of the query's latent. */
     const beam_param *q_down, *q_down_norm;   /* [Rq,D] [Rq] */
     const beam_param *kv_down, *kv_down_norm; /* [R + rotary,D]: latent, then the rotary key; [R] */
@@ -64,7 +65,7 @@ beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_conf
                                     beam_dtype real);
 void beam_model_weights_unlist(beam_model_weights *w);
 
-/* Bytes of the blocks that values and gradients need. */
+/* Bytes of the blocks that values and gradients need. Leaves addresses in them that lead nowhere. */
 void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads);
 
 /* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates

@@ -1,0 +1,120 @@
+/* Where a model's memory goes: laying out activations, and measuring all of it before anything is allocated.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/model_state.h"
+
+static bool trains(const beam_model *m)
+{
+    return m->options.scope != BEAM_SCOPE_NONE;
+}
+
+/* With one place for all layers, each layer's tensors are laid over it anew. */
+static bool shares_activations(const beam_model *m)
+{
+    return m->options.checkpointing || !trains(m);
+}
+
+static void layout_layers(beam_model *m, beam_arena *a)
+{
+    const beam_model_config *c = &m->config;
+    const int64_t t = m->options.max_tokens;
+    for (int i = 0; i <= c->layers; i++)
+        m->x[i] =
+            !trains(m) && i >= 2 ? m->x[i - 2] : beam_push(a, m->be->real, BEAM_DIMS(t, c->hidden_size));
+    const size_t mark = beam_mark(a);
+    for (int i = 0; i < c->layers; i++) {
+        if (shares_activations(m))
+            beam_release(a, mark);
+        beam_block_layout(&m->saved[i], c, i, m->be->real, t, a);
+    }
+}
+
+void beam_model_layout(beam_model *m, beam_arena *a)
+{
+    const beam_model_config *c = &m->config;
+    const int64_t t = m->options.max_tokens, e = c->experts, half = c->rotary_dim / 2;
+    m->id = beam_push(a, BEAM_I32, BEAM_DIMS(t));
+    m->target = beam_push(a, BEAM_I32, BEAM_DIMS(t));
+    m->position = beam_push(a, BEAM_I32, BEAM_DIMS(t));
+    m->counted = beam_push(a, BEAM_U8, BEAM_DIMS(t));
+    m->first = beam_push(a, BEAM_I32, BEAM_DIMS(t + 1));
+    m->cosine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
+    m->sine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
+    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + e));
+    if (m->options.scope == BEAM_SCOPE_ALL) {
+        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, e));
+        m->dprob = beam_push(a, m->be->real, BEAM_DIMS(e));
+    }
+    beam_head_layout(&m->head, c, m->be->real, t, trains(m), a);
+    layout_layers(m, a);
+}
+
+/* The step itself runs over an arena whose addresses nobody touches, on a backend that counts as failed, so
+ * that no op touches anything. What is measured is what will be used. */
+size_t beam_model_measure_scratch(beam_model *m)
+{
+    beam_backend *const be = m->be;
+    beam_backend idle = *be;
+    idle.status = BEAM_EDEVICE;
+    const beam_batch batch = {.tokens = m->options.max_tokens, .sequences = 1};
+    m->be = &idle;
+    m->scratch = (beam_arena){.base = (char *)m->id.data, .capacity = SIZE_MAX / 2};
+    beam_model_forward(m, &batch, trains(m) ? 1 : 0);
+    if (trains(m))
+        beam_model_backward(m, &(beam_backward_args){.balance = 1});
+    m->be = be;
+    m->batch = NULL;
+    return m->scratch.peak;
+}
+
+beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
+                               const beam_model_options *options, beam_backend *be)
+{
+    const size_t per_token = (size_t)options->max_tokens, per_expert = 3 * (size_t)config->experts;
+    *m = (beam_model){.config = *config, .options = *options, .be = be};
+    m->rule = (beam_expert_rule){.masks = config->mask.present,
+                                 .form = BEAM_MASK_HARD,
+                                 .cutoff = log(config->mask.threshold / (1 - config->mask.threshold)),
+                                 .keep = (int)config->top_k};
+    while (m->first_moe < config->layers && !config->moe_layer[m->first_moe])
+        m->first_moe++;
+    m->x = calloc((size_t)config->layers + 1, sizeof *m->x);
+    m->saved = calloc((size_t)config->layers, sizeof *m->saved);
+    m->host = malloc((per_token > per_expert ? per_token : per_expert) * sizeof(double));
+    return m->x && m->saved && m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
+}
+
+void beam_model_unprepare(beam_model *m)
+{
+    free(m->host);
+    free(m->saved);
+    free(m->x);
+}
+
+static beam_status measure(beam_model *m, beam_memory_plan *out)
+{
+    /* An address for tensors that nobody reads; only its alignment matters. */
+    beam_arena a = beam_arena_over((void *)(uintptr_t)BEAM_ALIGN, SIZE_MAX / 2);
+    BEAM_TRY(beam_model_weights_list(&m->weights, &m->config, m->options.scope, m->be->real));
+    beam_model_weights_measure(&m->weights, &out->parameters, &out->gradients);
+    beam_model_layout(m, &a);
+    out->activations = a.peak;
+    out->scratch = beam_model_measure_scratch(m);
+    beam_model_weights_unlist(&m->weights);
+    return BEAM_OK;
+}
+
+beam_status beam_model_plan(beam_memory_plan *out, const beam_model_config *config,
+                            const beam_model_options *options, beam_dtype real)
+{
+    beam_backend idle = {.status = BEAM_EDEVICE, .real = real};
+    beam_model m;
+    *out = (beam_memory_plan){0};
+    beam_status status = beam_model_prepare(&m, config, options, &idle);
+    if (!status)
+        status = measure(&m, out);
+    beam_model_unprepare(&m);
+    return status;
+}
