@@ -11,6 +11,7 @@
 #include "data/file.h"
 #include "data/hf_export.h"
 #include "data/safetensors.h"
+#include "model/families/families.h"
 #include "model/hf_map.h"
 #include "model/load.h"
 #include "serve/card.h"
@@ -126,7 +127,8 @@ static beam_status write_config(const exporter *x, const char *folder)
     else
         snprintf(from, sizeof from, "%s", x->options->base);
     BEAM_TRY(beam_join_path(to, sizeof to, folder, "config.json"));
-    beam_hf_export e = {.mask = c->mask,
+    beam_hf_export e = {.architecture = beam_family_of(c)->architecture,
+                        .mask = c->mask,
                         .mask_dtype = x->options->dtype,
                         .dtype = x->options->dtype,
                         .masked_layers = beam_moe_layers(c),

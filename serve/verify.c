@@ -6,6 +6,7 @@
 #include "core/bf16.h"
 #include "data/file.h"
 #include "data/safetensors.h"
+#include "model/families/families.h"
 #include "model/hf_map.h"
 #include "model/load.h"
 
@@ -25,9 +26,10 @@ static beam_status check_config(const verifier *v)
     beam_model_config c;
     const beam_mask_config *m = &beam_model_config_of(v->model)->mask, *f = &c.mask;
     BEAM_TRY(beam_join_path(path, sizeof path, v->folder, "config.json"));
-    BEAM_TRY(beam_hf_config_read(path, &c));
-    if (m->present != f->present || (m->present && (!(m->threshold == f->threshold) || m->bias != f->bias ||
-                                                    m->router_features != f->router_features)))
+    BEAM_TRY(beam_model_config_read(path, &c));
+    if (m->present != f->present ||
+        (m->present && (!(m->threshold == f->threshold) || m->bias != f->bias ||
+                        m->router_features != f->router_features || m->give_back != f->give_back)))
         return BEAM_FAIL(BEAM_EIO, "%s: reads back with other masks than were written", path);
     return BEAM_OK;
 }

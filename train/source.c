@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
+#include "model/families/families.h"
 #include "model/load.h"
 #include "train/snapshot.h"
 
@@ -42,7 +43,7 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
             "%s: no such folder. A model is a Hugging Face folder (config.json and safetensors), or "
             "random:<config.json>",
             name);
-    BEAM_TRY(beam_hf_config_read(path, out));
+    BEAM_TRY(beam_model_config_read(path, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,
