@@ -28,13 +28,15 @@ beam_model_config tiny_config(bool norm_topk, bool tied, bool dense_first)
         .norm_topk_prob = norm_topk,
         .tie_word_embeddings = tied,
         .rms_norm_eps = 1e-6,
-        .rope_theta = 10000,
+        .qk_norm = BEAM_QK_NORM_HEAD,
+        .rope = {.theta = 10000},
         .initializer_range = 0.02,
         .eos_token_id = -1,
         .mask = {.present = true, .threshold = 0.5, .bias = true, .router_features = true},
     };
     c.moe_layer[0] = !dense_first;
     c.moe_layer[1] = 1;
+    beam_model_config_complete(&c);
     return c;
 }
 
