@@ -66,6 +66,22 @@ static double norm_of_all(const hf_fixture *f, const char *prefix, int64_t *numb
     return sqrt(sum);
 }
 
+/* What the difference of a gradient is measured against; `all` is the norm of all of them. */
+static double scale_of(const hf_fixture *f, const char *name, const float *want, int64_t n, double all)
+{
+    static const char scale[] = "router_scale", ranks[] = "rank_bias";
+    double own = norm(want, n);
+    const size_t stem = strlen(name) - strlen(scale);
+    if (strlen(name) > strlen(scale) && strcmp(name + stem, scale) == 0) {
+        char other[BEAM_NAME_MAX + 32];
+        snprintf(other, sizeof other, "%.*s%s", (int)stem, name, ranks);
+        float *x = hf_fixture_expect(f, other, BEAM_F32, f->config.top_k);
+        own = hypot(own, norm(x, f->config.top_k));
+        free(x);
+    }
+    return fmax(own, 1e-6 * all);
+}
+
 static void compare_gradient(hf_errors *e, const hf_fixture *f, beam_model *m, const beam_hf_tensor *t,
                              const char *name, double all)
 {
@@ -74,7 +90,7 @@ static void compare_gradient(hf_errors *e, const hf_fixture *f, beam_model *m, c
     assert_non_null(got);
     const beam_param *p = &beam_model_params(m).at[t->param];
     assert_int_equal(beam_hf_get(beam_model_backend(m), t, p->grad, 0, t->rows, got), BEAM_OK);
-    const double against = fmax(norm(want, n), 1e-6 * all);
+    const double against = scale_of(f, name, want, n, all);
     for (int64_t i = 0; i < n; i++)
         got[i] -= want[i];
     const double error = norm(got, n) / against;

@@ -19,13 +19,16 @@ void hf_compare_number(double *worst, const hf_fixture *f, const char *name, dou
 /* Logits of the last forward pass with "<form>.logits". */
 void hf_compare_logits(hf_errors *e, const hf_fixture *f, beam_model *m, const char *form);
 
-/* Gradients with all expected tensors "<prefix><published name>", which must be every gradient of the model
- * for "base.grad.". |difference| / |expected| for each tensor, except that one with less than 1e-6 of the norm
- * of all is measured against that: it is what cancellation left of larger numbers, and has no digits. */
+/* Gradients with all expected tensors "<prefix><published name>", which for "base.grad." must be every
+ * gradient of the model: |difference| / |expected| of each tensor. Where cancellation leaves no digits,
+ * larger numbers stand for |expected|: at least 1e-6 of the norm of all the tensors; and a gate's
+ * router_scale, one sum over all tokens and ranks of what rank_bias sums rank by rank, is measured together
+ * with rank_bias. */
 void hf_compare_gradients(hf_errors *e, const hf_fixture *f, beam_model *m, const char *prefix);
 
 /* Observer (beam_route_observer, context hf_route_seen): candidates and keep decisions must be those expected
- * of `form`, the latter where the mask logit is not within 1e-5 of the threshold; mask logits are compared. */
+ * of `form`, the latter where the mask logit is not within 1e-5 of the threshold; mask logits are compared.
+ */
 typedef struct {
     hf_fixture *fixture;
     const char *form;

@@ -26,32 +26,34 @@ static void need(beam_status status)
 
 /* Every field by itself: what stands between fields is nobody's. */
 #define FIELD(member)                                                                                        \
-    {#member, offsetof(beam_model_config, member), sizeof(((const beam_model_config *)0)->member)}
+    {                                                                                                        \
+#member, offsetof(beam_model_config, member), sizeof(((const beam_model_config *)0)->member)         \
+    }
 static const struct {
     const char *name;
     size_t offset, size;
 } fields[] = {
-    FIELD(vocab_size),        FIELD(hidden_size),
-    FIELD(layers),            FIELD(max_positions),
-    FIELD(rms_norm_eps),      FIELD(initializer_range),
-    FIELD(eos_token_id),      FIELD(tie_word_embeddings),
-    FIELD(heads),             FIELD(kv_heads),
-    FIELD(head_dim),          FIELD(value_dim),
-    FIELD(rotary_dim),        FIELD(kv_rank),
-    FIELD(query_rank),        FIELD(qkv_bias),
-    FIELD(output_bias),       FIELD(qk_norm),
-    FIELD(qkv_limit),         FIELD(score_scale),
-    FIELD(window),            FIELD(windowed),
-    FIELD(rope.kind),         FIELD(rope.theta),
-    FIELD(rope.factor),       FIELD(rope.beta_fast),
-    FIELD(rope.beta_slow),    FIELD(rope.truncate),
-    FIELD(rope.amplitude),    FIELD(rope.original_positions),
-    FIELD(moe_layer),         FIELD(intermediate_size),
-    FIELD(experts),           FIELD(moe_intermediate_size),
-    FIELD(top_k),             FIELD(norm_topk_prob),
-    FIELD(routed_scale),      FIELD(expert_groups),
-    FIELD(kept_groups),       FIELD(shared_size),
-    FIELD(shared_gate),       FIELD(router_aux_loss_coef),
+    FIELD(vocab_size),     FIELD(hidden_size),
+    FIELD(layers),         FIELD(max_positions),
+    FIELD(rms_norm_eps),   FIELD(initializer_range),
+    FIELD(eos_token_id),   FIELD(tie_word_embeddings),
+    FIELD(heads),          FIELD(kv_heads),
+    FIELD(head_dim),       FIELD(value_dim),
+    FIELD(rotary_dim),     FIELD(kv_rank),
+    FIELD(query_rank),     FIELD(qkv_bias),
+    FIELD(output_bias),    FIELD(qk_norm),
+    FIELD(qkv_limit),      FIELD(score_scale),
+    FIELD(window),         FIELD(windowed),
+    FIELD(rope.kind),      FIELD(rope.theta),
+    FIELD(rope.factor),    FIELD(rope.beta_fast),
+    FIELD(rope.beta_slow), FIELD(rope.truncate),
+    FIELD(rope.amplitude), FIELD(rope.original_positions),
+    FIELD(moe_layer),      FIELD(intermediate_size),
+    FIELD(experts),        FIELD(moe_intermediate_size),
+    FIELD(top_k),          FIELD(norm_topk_prob),
+    FIELD(routed_scale),   FIELD(expert_groups),
+    FIELD(kept_groups),    FIELD(shared_size),
+    FIELD(shared_gate),    FIELD(router_aux_loss_coef),
     FIELD(mask.present),
 };
 
@@ -140,12 +142,9 @@ static void exported_model_is_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        HF_TEST_VARIANTS(older_config_is_the_same),
-        HF_TEST(fused_layout_is_the_same, "qwen3_moe"),
-        HF_TEST(fused_layout_is_the_same, "qwen2_moe"),
-        HF_TEST(fused_layout_is_the_same, "deepseek_v2"),
-        HF_TEST(fused_layout_is_the_same, "olmoe"),
-        HF_TEST(fused_layout_is_the_same, "mixtral"),
+        HF_TEST_VARIANTS(older_config_is_the_same),     HF_TEST(fused_layout_is_the_same, "qwen3_moe"),
+        HF_TEST(fused_layout_is_the_same, "qwen2_moe"), HF_TEST(fused_layout_is_the_same, "deepseek_v2"),
+        HF_TEST(fused_layout_is_the_same, "olmoe"),     HF_TEST(fused_layout_is_the_same, "mixtral"),
         HF_TEST_VARIANTS(exported_model_is_the_same),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

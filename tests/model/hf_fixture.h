@@ -17,7 +17,10 @@ typedef struct {
 } hf_fixture;
 
 /* A test that runs once for every variant, which is its state. */
-#define HF_TEST(f, variant) {#f "[" variant "]", f, NULL, NULL, variant}
+#define HF_TEST(f, variant)                                                                                  \
+    {                                                                                                        \
+#f "[" variant "]", f, NULL, NULL, variant                                                           \
+    }
 #define HF_TEST_VARIANTS(f)                                                                                  \
     HF_TEST(f, "qwen3_moe"), HF_TEST(f, "qwen3_moe_dense"), HF_TEST(f, "qwen2_moe"),                         \
         HF_TEST(f, "qwen2_moe_window"), HF_TEST(f, "deepseek_v2"), HF_TEST(f, "deepseek_v2_groups"),         \

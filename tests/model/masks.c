@@ -130,10 +130,10 @@ static void closed_gates_leave_the_rest(void **state)
 }
 
 /* All gradients of one model, as a new block of its bytes. */
-static void *gradients_of(hf_fixture *f, beam_scope scope, bool checkpointing, beam_model **m)
+static void *gradients_of(hf_fixture *f, beam_scope scope, bool checkpointing, double balance, beam_model **m)
 {
     *m = hf_fixture_model(f, scope, checkpointing);
-    tiny_gradients(*m, &f->batch, penalty, 0.01);
+    tiny_gradients(*m, &f->batch, penalty, balance);
     const beam_tensor grads = beam_model_grads(*m);
     void *copy = malloc(beam_bytes(grads));
     assert_non_null(copy);
@@ -146,8 +146,8 @@ static void recomputation_changes_no_bit(void **state)
     hf_fixture f;
     open_masked(&f, *state, true);
     beam_model *kept, *recomputed;
-    void *a = gradients_of(&f, BEAM_SCOPE_ALL, false, &kept);
-    void *b = gradients_of(&f, BEAM_SCOPE_ALL, true, &recomputed);
+    void *a = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &kept);
+    void *b = gradients_of(&f, BEAM_SCOPE_ALL, true, 0.01, &recomputed);
     assert_memory_equal(a, b, beam_bytes(beam_model_grads(kept)));
     free(a);
     free(b);
@@ -161,13 +161,13 @@ static void threads_change_no_bit(void **state)
     hf_fixture f;
     beam_model *m;
     open_masked(&f, *state, true);
-    void *one = gradients_of(&f, BEAM_SCOPE_ALL, false, &m);
+    void *one = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &m);
     beam_model_close(m);
     hf_fixture_close(&f);
     for (int threads = 2; threads <= 3; threads++) {
         hf_fixture_open(&f, *state, threads);
         hf_fixture_masks(&f, true);
-        void *several = gradients_of(&f, BEAM_SCOPE_ALL, false, &m);
+        void *several = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &m);
         assert_memory_equal(one, several, beam_bytes(beam_model_grads(m)));
         free(several);
         beam_model_close(m);
@@ -176,13 +176,14 @@ static void threads_change_no_bit(void **state)
     free(one);
 }
 
+/* Without load balancing, which is a loss of routers that train. */
 static void frozen_base_gives_the_same_gate_gradients(void **state)
 {
     hf_fixture f;
     open_masked(&f, *state, true);
     beam_model *all, *masks;
-    free(gradients_of(&f, BEAM_SCOPE_ALL, false, &all));
-    free(gradients_of(&f, BEAM_SCOPE_MASKS, false, &masks));
+    free(gradients_of(&f, BEAM_SCOPE_ALL, false, 0, &all));
+    free(gradients_of(&f, BEAM_SCOPE_MASKS, false, 0, &masks));
     const beam_params params = beam_model_params(masks);
     int gates = 0;
     for (int i = 0; i < params.n; i++) {

@@ -49,8 +49,8 @@ beam_model_config tiny_config(bool norm_topk, bool tied, bool dense_first)
 void tiny_batch_make(tiny_batch *b)
 {
     static const int32_t first[TINY_SEQUENCES + 1] = {0, 7, 8, 11, 13};
-    static const int32_t id[TINY_TOKENS] = {3, 7, 1, 10, 4, 2, 9, 9, 0, 5, 8, 0, 0};
-    static const int32_t target[TINY_TOKENS] = {7, 1, -1, 4, 6, 5, -1, 9, 5, -1, 3, -1, -1};
+    static const int32_t id[TINY_TOKENS] = {3, 7, 1, 10, 4, 2, 6, 6, 0, 5, 8, 0, 0};
+    static const int32_t target[TINY_TOKENS] = {7, 1, -1, 4, 2, 6, -1, 9, 5, -1, 3, -1, -1};
     memcpy(b->first, first, sizeof first);
     memcpy(b->id, id, sizeof id);
     memcpy(b->target, target, sizeof target);
