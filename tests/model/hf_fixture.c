@@ -61,7 +61,7 @@ static void make_batch(hf_fixture *f)
 void hf_fixture_open(hf_fixture *f, const char *variant, int threads)
 {
     *f = (hf_fixture){.variant = variant};
-    snprintf(f->folder, sizeof f->folder, "%s/families/%s", BEAM_FIXTURES, variant);
+    snprintf(f->folder, sizeof f->folder, "%s/%s", BEAM_FAMILIES_FOLDER, variant);
     char *config = hf_fixture_path(f, "config.json"), *expected = hf_fixture_path(f, "expected.safetensors");
     need(beam_model_config_read(config, &f->config));
     need(beam_weights_open(expected, &f->expected));
@@ -124,18 +124,13 @@ static void load_gates(const hf_fixture *f, beam_model *m)
     beam_hf_map_free(&map);
 }
 
-void hf_fixture_load(beam_model *m, const char *folder)
-{
-    need(beam_model_load(m, folder, false));
-}
-
 beam_model *hf_fixture_model(hf_fixture *f, beam_scope scope, bool checkpointing)
 {
     beam_model *m;
     const beam_model_options options = {
         .scope = scope, .max_tokens = f->batch.tokens, .checkpointing = checkpointing};
     need(beam_model_open(&m, &f->config, &options, &f->be));
-    hf_fixture_load(m, f->folder);
+    need(beam_model_load(m, f->folder, false));
     load_gates(f, m);
     return m;
 }

@@ -39,9 +39,6 @@ void hf_fixture_masks(hf_fixture *f, bool give_back);
 /* A model of f->config with the fixture's parameters. */
 beam_model *hf_fixture_model(hf_fixture *f, beam_scope scope, bool checkpointing);
 
-/* The base's parameters, from another folder. */
-void hf_fixture_load(beam_model *m, const char *folder);
-
 /* Elements of one expected tensor, in new memory, as `dtype` (f32 from any float, or the type it has). */
 void *hf_fixture_expect(const hf_fixture *f, const char *name, beam_dtype dtype, int64_t count);
 
