@@ -1,6 +1,5 @@
 #include "model/tiny_model.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,28 +20,23 @@ beam_model_config tiny_config(bool norm_topk, bool tied, bool dense_first)
         .heads = 4,
         .kv_heads = 2,
         .head_dim = 6,
-        .value_dim = 6,
-        .rotary_dim = 6,
-        .qk_norm = BEAM_QK_NORM_HEAD,
-        .score_scale = 1 / sqrt(6),
         .intermediate_size = 10,
         .moe_intermediate_size = 9, /* not a multiple of the interleaving */
         .experts = 6,
         .top_k = 3,
-        .routed_scale = 1,
-        .expert_groups = 1,
-        .kept_groups = 1,
         .max_positions = 64,
         .norm_topk_prob = norm_topk,
         .tie_word_embeddings = tied,
         .rms_norm_eps = 1e-6,
-        .rope = {.theta = 10000, .amplitude = 1},
+        .qk_norm = BEAM_QK_NORM_HEAD,
+        .rope = {.theta = 10000},
         .initializer_range = 0.02,
         .eos_token_id = -1,
         .mask = {.present = true, .threshold = 0.5, .bias = true, .router_features = true},
     };
     c.moe_layer[0] = !dense_first;
     c.moe_layer[1] = 1;
+    beam_model_config_complete(&c);
     return c;
 }
 
