@@ -8,8 +8,8 @@
 #include "cli/inspect.h"
 #include "cli/printer.h"
 #include "data/file.h"
-#include "data/hf_config.h"
 #include "data/safetensors.h"
+#include "model/families/families.h"
 
 enum { DTYPES = BEAM_U8 + 1 };
 
@@ -61,20 +61,59 @@ static beam_status check_finite(const beam_weights *w)
     return status;
 }
 
+static int64_t windowed_layers(const beam_model_config *c)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->layers; i++)
+        n += c->windowed[i];
+    return n;
+}
+
+static const char *rope_name(const beam_model_config *c)
+{
+    return c->rope.kind == BEAM_ROPE_YARN ? "yarn" : c->rope.kind == BEAM_ROPE_LINEAR ? "linear" : "default";
+}
+
+static void print_attention(const beam_model_config *c)
+{
+    printf("attention     %" PRId64 " heads of %" PRId64, c->heads, c->head_dim);
+    if (c->kv_rank)
+        printf(" (values %" PRId64 "), keys and values from a latent of %" PRId64, c->value_dim, c->kv_rank);
+    else
+        printf(", %" PRId64 " key/value heads", c->kv_heads);
+    if (c->query_rank)
+        printf(", queries from one of %" PRId64, c->query_rank);
+    printf("%s\n", c->qkv_bias ? ", biases" : "");
+    if (c->window)
+        printf("window        %" PRId64 " tokens in %" PRId64 " layers\n", c->window, windowed_layers(c));
+    if (c->rope.kind != BEAM_ROPE_PLAIN)
+        printf("rotation      %s, factor %g\n", rope_name(c), c->rope.factor);
+}
+
+static void print_experts(const beam_model_config *c)
+{
+    printf("experts       %" PRId64 " of width %" PRId64 ", %" PRId64 " candidates per token%s", c->experts,
+           c->moe_intermediate_size, c->top_k, c->norm_topk_prob ? ", weights normalised" : "");
+    if (c->expert_groups != c->kept_groups)
+        printf(", from %" PRId64 " of %" PRId64 " groups", c->kept_groups, c->expert_groups);
+    putchar('\n');
+    if (c->shared_size)
+        printf("shared        one expert of width %" PRId64 "%s\n", c->shared_size,
+               c->shared_gate ? ", gated" : "");
+}
+
 static void print_config(const beam_model_config *c)
 {
     printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64
            "\n",
            c->layers, beam_moe_layers(c), c->hidden_size);
-    printf("attention     %" PRId64 " heads of %" PRId64 ", %" PRId64 " key/value heads\n", c->heads,
-           c->head_dim, c->kv_heads);
-    printf("experts       %" PRId64 " of width %" PRId64 ", %" PRId64 " candidates per token%s\n", c->experts,
-           c->moe_intermediate_size, c->top_k, c->norm_topk_prob ? ", weights normalised" : "");
+    print_attention(c);
+    print_experts(c);
     printf("vocabulary    %" PRId64 "%s, %" PRId64 " positions\n", c->vocab_size,
            c->tie_word_embeddings ? " (tied embeddings)" : "", c->max_positions);
     if (c->mask.present)
-        printf("expert masks  threshold %g%s%s\n", c->mask.threshold, c->mask.bias ? ", bias" : "",
-               c->mask.router_features ? ", router features" : "");
+        printf("expert masks  threshold %g%s%s%s\n", c->mask.threshold, c->mask.bias ? ", bias" : "",
+               c->mask.router_features ? ", router features" : "", c->mask.give_back ? ", give-back" : "");
     else
         printf("expert masks  none\n");
 }
@@ -112,9 +151,17 @@ static void put_config(beam_printer *p, const beam_model_config *c)
     beam_print_i64(p, "heads", c->heads);
     beam_print_i64(p, "kv_heads", c->kv_heads);
     beam_print_i64(p, "head_dim", c->head_dim);
+    beam_print_i64(p, "kv_rank", c->kv_rank);
+    beam_print_i64(p, "query_rank", c->query_rank);
+    beam_print_i64(p, "window", c->window);
+    beam_print_i64(p, "windowed_layers", windowed_layers(c));
+    beam_print_text(p, "rope", rope_name(c));
     beam_print_i64(p, "experts", c->experts);
     beam_print_i64(p, "top_k", c->top_k);
+    beam_print_i64(p, "expert_groups", c->expert_groups);
+    beam_print_i64(p, "kept_groups", c->kept_groups);
     beam_print_i64(p, "moe_intermediate_size", c->moe_intermediate_size);
+    beam_print_i64(p, "shared_size", c->shared_size);
     beam_print_i64(p, "vocab_size", c->vocab_size);
     beam_print_i64(p, "max_positions", c->max_positions);
     beam_print_bool(p, "masks", c->mask.present);
@@ -122,6 +169,7 @@ static void put_config(beam_printer *p, const beam_model_config *c)
         beam_print_f64(p, "threshold", c->mask.threshold);
         beam_print_bool(p, "mask_bias", c->mask.bias);
         beam_print_bool(p, "router_features", c->mask.router_features);
+        beam_print_bool(p, "give_back", c->mask.give_back);
     }
 }
 
@@ -211,7 +259,7 @@ beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o
     BEAM_TRY(beam_join_path(masks, sizeof masks, folder, "expert_mask.safetensors"));
     BEAM_TRY(beam_join_path(single, sizeof single, folder, "model.safetensors"));
     BEAM_TRY(beam_join_path(index, sizeof index, folder, "model.safetensors.index.json"));
-    BEAM_TRY(beam_hf_config_read(config, &c));
+    BEAM_TRY(beam_model_config_read(config, &c));
     if (beam_file_exists(masks) && !beam_file_exists(single) && !beam_file_exists(index))
         return inspect("masks alone", folder, &c, masks, o);
     return inspect("model", folder, &c, folder, o);
@@ -220,7 +268,7 @@ beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o
 beam_status beam_inspect_config(const char *path, const beam_inspect_options *o)
 {
     beam_model_config c;
-    BEAM_TRY(beam_hf_config_read(path, &c));
+    BEAM_TRY(beam_model_config_read(path, &c));
     print_all("config", path, &c, NULL, o);
     return BEAM_OK;
 }
