@@ -26,10 +26,8 @@ static const beam_key_row rows[] = {
     {.key = "mlp_bias", .kind = BEAM_ROW_ONLY, .accepted = "false", .note = "no biases in experts"},
     BEAM_INTEGER("max_position_embeddings", max_positions, 1, BEAM_MOST_POSITIONS, 2048,
                  .note = "longest sequence"),
-    {.key = "rms_norm_eps",
-     .kind = BEAM_ROW_ONLY,
-     .accepted = "1e-06",
-     .note = "the norms of the latents have this one whatever the key says"},
+    BEAM_NUMBER("rms_norm_eps", rms_norm_eps, 0, 0.1, 1e-6,
+                .note = "of every norm but those of the latents, which have 1e-06"),
     BEAM_INTEGER("n_routed_experts", experts, 1, BEAM_MOST_EXPERTS, 64, .note = "experts of a layer"),
     BEAM_INTEGER("num_experts", experts, 1, BEAM_MOST_EXPERTS, 0, .alias_of = "n_routed_experts",
                  .note = "experts of a layer"),
@@ -119,7 +117,6 @@ static beam_status settle_groups(const beam_json_object *o, beam_model_config *c
 static beam_status finish(const beam_json_object *o, beam_model_config *c)
 {
     int64_t dense = 0;
-    c->rms_norm_eps = 1e-6;
     c->shared_size *= c->moe_intermediate_size;
     BEAM_TRY(settle_attention(o, c));
     BEAM_TRY(settle_groups(o, c));
