@@ -1,11 +1,11 @@
-"""What make_fixtures.py and compare_hf.py share: a model in Hugging Face transformers whose experts are masked
-as docs/method.md says, by autograd, and the names that its tensors have in published checkpoints.
+"""What make_fixtures.py and compare_hf.py share: a model in Hugging Face transformers whose experts are
+masked as docs/method.md says, by autograd, and the names that its tensors have in published checkpoints.
 
 Needs Python 3.11, and: pip install "torch>=2.9" "transformers>=5.23" (the processor builds are enough).
 """
 import json
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,8 @@ def published(model_type: str, tensors: dict[str, torch.Tensor]) -> dict[str, to
             out[name] = tensor
             continue
         for e, one in enumerate(tensor):
-            parts = {gate: one[:len(one) // 2], up: one[len(one) // 2:]} if kind == "gate_up_proj" else {down: one}
+            half = len(one) // 2
+            parts = {gate: one[:half], up: one[half:]} if kind == "gate_up_proj" else {down: one}
             out |= {f"{module}.experts.{e}.{part}.weight": rows for part, rows in parts.items()}
     return out
 
@@ -54,9 +55,9 @@ class Route:
 
 
 class Masks:
-    """Masks the experts of a transformers model, from outside: each `experts` module gets the candidates best
-    first, with weights g*m, and the call returns what it always did. So a dropped expert is computed too, and
-    autograd finds its straight-through gradient. Without gates it only records `routes`, one per MoE layer."""
+    """Masks the experts of a transformers model, from outside: each `experts` module runs as it is, on the
+    candidates best first and with weights g*m. So a dropped expert is computed too, and autograd finds its
+    straight-through gradient. Without gates it only records `routes`, one per MoE layer."""
 
     def __init__(self, model: PreTrainedModel, threshold: float = 0.5):
         self.cutoff = math.log(threshold / (1 - threshold))
@@ -105,43 +106,41 @@ class Masks:
         return route.keep.to(u.dtype) + (route.soft - route.soft.detach())
 
     def loss(self) -> torch.Tensor:
-        """L_reg of docs/method.md; every layer has the same number of tokens. 1 without gates."""
-        soft = [r.soft for r in self.routes if r.soft is not None]
-        return torch.stack([q.mean() for q in soft]).mean() if soft else torch.ones(())
+        """L_reg of docs/method.md over `routes`; every layer has the same tokens. 1 without gates."""
+        return torch.cat([r.soft for r in self.routes]).mean() if self.gates else torch.ones(())
 
 
 class _Double(TorchFunctionMode):
-    """What transformers computes in float32 whatever the model's type (norms, softmax, the loss) in float64."""
+    """What transformers computes in float32 whatever the model's type (norms, softmax, the loss), in float64.
+    """
 
     paused = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if self.paused:
-            return func(*args, **(kwargs or {}))
-
-        def widen(value):
-            return torch.float64 if value is torch.float32 else value
-
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        return func(*map(widen, args), **{k: widen(v) for k, v in (kwargs or {}).items()})
+        kwargs = kwargs or {}
+        if not self.paused:
+            func = torch.Tensor.double if func is torch.Tensor.float else func
+            args = [torch.float64 if a is torch.float32 else a for a in args]
+            kwargs = {k: torch.float64 if v is torch.float32 else v for k, v in kwargs.items()}
+        return func(*args, **kwargs)
 
 
+@contextmanager
 def arithmetic(model: PreTrainedModel):
-    """A context to run the model in. In float64 it is float64 throughout, except for the rotary angles: far
-    ones depend on their float32 rounding, which is part of the model."""
+    """Run a model in this context: one in float64 then computes in float64 throughout, except for the rotary
+    angles, since far ones depend on their float32 rounding, which is part of the model."""
     if model.dtype != torch.float64:
-        return nullcontext()
+        yield
+        return
     mode, rotary = _Double(), model.model.rotary_emb
-
-    def pause(*_):
-        mode.paused = True
-
-    def resume(*_):
-        mode.paused = False
-
-    rotary.register_forward_pre_hook(pause)
-    rotary.register_forward_hook(resume)
-    return mode
+    hooks = [rotary.register_forward_pre_hook(lambda *_: setattr(mode, "paused", True)),
+             rotary.register_forward_hook(lambda *_: setattr(mode, "paused", False))]
+    try:
+        with mode:
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def read_tensors(folder: Path, wanted: str) -> dict[str, torch.Tensor]:

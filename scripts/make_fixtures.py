@@ -165,7 +165,8 @@ def check_margins(model: PreTrainedModel, masks: Masks, margin: float):
             if (best[:, config.topk_group - 1] - best[:, config.topk_group]).min() < margin:
                 raise Unlucky("groups of experts nearly tie")
             limit = best[:, config.topk_group - 1, None, None]
-            score = torch.where(groups.max(-1, keepdim=True).values >= limit, groups, -torch.inf).view_as(score)
+            chosen = groups.max(-1, keepdim=True).values >= limit
+            score = torch.where(chosen, groups, -torch.inf).view_as(score)
         best = score.sort(-1, descending=True).values[:, :top_k + 1]
         if (best[:, :-1] - best[:, 1:]).min() < margin:
             raise Unlucky("experts nearly tie")
@@ -250,7 +251,7 @@ def adamw_losses(model: PreTrainedModel, masks: Masks, ids: torch.Tensor) -> dic
 
 
 def check_saved(model: PreTrainedModel, ids: torch.Tensor, folder: Path):
-    """Every folder that was written must be the same model, whatever the layout and the form of the config."""
+    """Every folder that was written must be the same model, whatever its layout and form of the config."""
     with torch.no_grad():
         expected = model(input_ids=ids).logits
         saved = load_file(folder / "model.safetensors")

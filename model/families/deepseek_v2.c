@@ -27,7 +27,7 @@ static const beam_key_row rows[] = {
     BEAM_INTEGER("max_position_embeddings", max_positions, 1, BEAM_MOST_POSITIONS, 2048,
                  .note = "longest sequence"),
     BEAM_NUMBER("rms_norm_eps", rms_norm_eps, 0, 0.1, 1e-6,
-                .note = "of every norm but those of the latents, which have 1e-06"),
+                .note = "of every norm but the latents', which is 1e-6"),
     BEAM_INTEGER("n_routed_experts", experts, 1, BEAM_MOST_EXPERTS, 64, .note = "experts of a layer"),
     BEAM_INTEGER("num_experts", experts, 1, BEAM_MOST_EXPERTS, 0, .alias_of = "n_routed_experts",
                  .note = "experts of a layer"),
