@@ -45,6 +45,17 @@ run all-run masked trainable=all mask.target_active=1.2
 expect 0 "the model" export --run all-run --out masked-all
 same "all with masks: the export is the run" eval --run all-run --data data.h5 --json -- eval --model masked-all --data data.h5 --json
 
+# What dropped experts give back.
+run give-run base mask.target_active=1.2 mask.init_bias=0.1 mask.give_back=true
+expect 0 "the model" export --run give-run --out give
+check "the block says so" grep -q '"dropped_output": true' give/config.json
+check "the card says so" grep -q 'mask_gate.dropped_output' give/README.md
+same "give-back: the export is the run" eval --run give-run --data data.h5 --json -- eval --model give --data data.h5 --json
+expect 0 "it belongs to the base model base" export --run give-run --out give-adapter --adapter-only
+expect 0 "in 10 tensors (10 of mask gates)" inspect give-adapter
+sed -i 's/"dropped_output": true/"dropped_output": false/' give/config.json
+expect 4 "expert_mask block of its config.json does not mention it" eval --model give --data data.h5
+
 # What is refused, with nothing left behind.
 expect 5 "base: exists and is not empty" export --run masks-run --out base
 expect 5 "text.txt/x" export --run masks-run --out text.txt/x
