@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { PATH_SIZE = 4096 };
 
@@ -121,4 +122,10 @@ void beam_host_memory_look(const char *root, beam_host_memory *out)
     apply_limits(root, out);
     if (out->available < 0)
         out->available = 0;
+}
+
+int64_t beam_host_memory_peak(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
 }

@@ -14,4 +14,7 @@ typedef struct {
 /* Reads what Linux says in /proc and /sys below `root`, which is "" but in tests. */
 void beam_host_memory_look(const char *root, beam_host_memory *out);
 
+/* The most that this process has had resident so far, in bytes. */
+int64_t beam_host_memory_peak(void);
+
 #endif

@@ -8,7 +8,8 @@ static double projections(const beam_model_config *c)
     const double q = h * (double)c->head_dim, out = h * (double)c->value_dim * d;
     if (c->kv_rank == 0)
         return 2 * (q * d + 2 * (double)(c->kv_heads * c->head_dim) * d + out);
-    const double rotary = (double)c->rotary_dim, rank = (double)c->kv_rank, compressed = (double)c->query_rank;
+    const double rotary = (double)c->rotary_dim, rank = (double)c->kv_rank,
+                 compressed = (double)c->query_rank;
     const double queries = compressed > 0 ? compressed * (d + q) : q * d;
     const double up = q - h * rotary + h * (double)c->value_dim;
     return 2 * (queries + (rank + rotary) * d + up * rank + out);
