@@ -132,50 +132,6 @@ void beam_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, be
     be->ops->rmsnorm_grad(be, dx, dweight, dy, x, weight, inverse, beta);
 }
 
-void beam_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
-               bool inverse)
-{
-    if (be->status)
-        return;
-    BEAM_ASSERT(x.dtype == be->real && x.ndim == 3 && x.dim[2] % 2 == 0);
-    BEAM_ASSERT(beam_is(cosine, be->real, BEAM_DIMS(cosine.dim[0], x.dim[2] / 2)) &&
-                beam_is_like(sine, cosine));
-    BEAM_ASSERT(beam_is(position, BEAM_I32, BEAM_DIMS(x.dim[0])));
-    be->ops->rope(be, x, cosine, sine, position, inverse);
-}
-
-static void check_attention(const beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q,
-                            beam_tensor k, beam_tensor v, beam_sequences seq)
-{
-    const int64_t tokens = q.dim[0], heads = q.dim[1], groups = k.dim[1], width = q.dim[2];
-    BEAM_ASSERT(beam_is(q, be->real, BEAM_DIMS(tokens, heads, width)) && beam_is_like(out, q));
-    BEAM_ASSERT(beam_is(k, be->real, BEAM_DIMS(tokens, groups, width)) && beam_is_like(v, k));
-    BEAM_ASSERT(groups > 0 && heads % groups == 0 && width > 0);
-    BEAM_ASSERT(beam_is(lse, be->real, BEAM_DIMS(tokens, heads)));
-    BEAM_ASSERT(seq.n >= 0 && beam_is(seq.first, BEAM_I32, BEAM_DIMS(seq.first.dim[0])));
-    BEAM_ASSERT(seq.first.dim[0] > seq.n);
-}
-
-void beam_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                    beam_tensor v, beam_sequences seq, double scale)
-{
-    if (be->status)
-        return;
-    check_attention(be, out, lse, q, k, v, seq);
-    be->ops->attention(be, out, lse, q, k, v, seq, scale);
-}
-
-void beam_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv, beam_tensor dout,
-                         beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k, beam_tensor v,
-                         beam_sequences seq, double scale)
-{
-    if (be->status)
-        return;
-    check_attention(be, out, lse, q, k, v, seq);
-    BEAM_ASSERT(beam_is_like(dq, q) && beam_is_like(dk, k) && beam_is_like(dv, v) && beam_is_like(dout, out));
-    be->ops->attention_grad(be, dq, dk, dv, dout, out, lse, q, k, v, seq, scale);
-}
-
 void beam_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                  beam_rows_of rows)
 {

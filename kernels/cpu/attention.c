@@ -9,17 +9,29 @@
 #include "kernels/cpu/real.h"
 #include "kernels/cpu/vec.h"
 
-/* A tile. QUERIES divides KEYS, so the first key of a tile never comes after its first query: every query of
- * a tile sees at least one of its keys. */
+/* A tile. QUERIES divides KEYS, so the first key of a tile never comes after the first query of a block that
+ * sees any of it. */
 enum { QUERIES = 64, KEYS = 128 };
 
 typedef struct {
     const real *q, *k, *v;
-    int64_t heads, groups, width; /* H, G, Dh */
+    int64_t heads, groups;      /* H, G */
+    int64_t width, value_width; /* Dh, Dv */
+    int64_t window;             /* T where there is no limit: nothing is further away */
     real scale;
 } attention_input;
 
-static attention_input make_input(beam_tensor q, beam_tensor k, beam_tensor v, double scale)
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static attention_input make_input(beam_tensor q, beam_tensor k, beam_tensor v, beam_attention_rule rule)
 {
     return (attention_input){.q = beam_real(q),
                              .k = beam_real(k),
@@ -27,7 +39,9 @@ static attention_input make_input(beam_tensor q, beam_tensor k, beam_tensor v, d
                              .heads = q.dim[1],
                              .groups = k.dim[1],
                              .width = q.dim[2],
-                             .scale = (real)scale};
+                             .value_width = v.dim[2],
+                             .window = rule.window > 0 ? min(rule.window, q.dim[0]) : q.dim[0],
+                             .scale = (real)rule.scale};
 }
 
 /* Rows [at, at + n) of the sequence that starts at token `begin`. */
@@ -35,11 +49,6 @@ typedef struct {
     int64_t begin, length; /* the sequence */
     int64_t at, n;
 } block;
-
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Blocks of all sequences carry numbers below this. */
 static int64_t block_numbers(beam_sequences seq, int64_t height)
@@ -68,22 +77,49 @@ static bool find_block(block *b, beam_sequences seq, int64_t height, int64_t num
     return b->n > 0;
 }
 
-/* Keys of the block at `at` that the block of queries may see: those up to its last query. */
-static int64_t keys_seen(block queries, int64_t at)
+/* Where the first tile begins that a block of queries sees any of; the tiles up to its last query follow. */
+static int64_t first_tile(const attention_input *in, block queries)
 {
-    return min(KEYS, queries.at + queries.n - at);
+    return max(0, queries.at - in->window + 1) / KEYS * KEYS;
 }
 
-/* Element offsets of a token's first number, in [T,H,Dh] and [T,G,Dh]. */
-static int64_t query_offset(const attention_input *in, int64_t token, int64_t head)
+/* The keys of the tile at `at`, a multiple of KEYS, from the first to the last that the block of queries
+ * sees. */
+static block keys_seen(const attention_input *in, block queries, int64_t at)
 {
-    return (token * in->heads + head) * in->width;
+    const int64_t from = max(at, queries.at - in->window + 1);
+    const int64_t to = min(at + KEYS, queries.at + queries.n);
+    return (block){queries.begin, queries.length, from, to - from};
 }
 
-static int64_t key_offset(const attention_input *in, int64_t token, int64_t head)
+/* Keys [from, to) of a tile, counted from its first; none when from == to. */
+typedef struct {
+    int64_t from, to;
+} span;
+
+/* What query i of the block sees of these keys. */
+static span row_seen(const attention_input *in, block queries, int64_t i, block keys)
 {
-    const int64_t group = head * in->groups / in->heads;
-    return (token * in->groups + group) * in->width;
+    const int64_t end = queries.at + i + 1 - keys.at, to = min(keys.n, end);
+    return (span){min(max(0, end - in->window), to), to};
+}
+
+/* Clears the n scores of a row but for those seen. */
+static void clear_unseen(real *s, span seen, int64_t n)
+{
+    memset(s, 0, (size_t)seen.from * sizeof(real));
+    memset(s + seen.to, 0, (size_t)(n - seen.to) * sizeof(real));
+}
+
+/* Number of a block's first row of one head, in [T,H,..] and in [T,G,..]. */
+static int64_t query_row(const attention_input *in, block queries, int64_t head)
+{
+    return (queries.begin + queries.at) * in->heads + head;
+}
+
+static int64_t key_row(const attention_input *in, block keys, int64_t head)
+{
+    return (keys.begin + keys.at) * in->groups + head * in->groups / in->heads;
 }
 
 /* s[n] becomes exp(s - top) with top = max(*top, largest of s). *sum takes the new terms in; the return value
@@ -113,36 +149,42 @@ static void scale_row(real *x, real factor, int64_t n)
 /* out and lse of one head for one block of queries. */
 static void attend(const attention_input *in, real *out, real *lse, block queries, int64_t head)
 {
-    const int64_t ldq = in->heads * in->width, ldk = in->groups * in->width;
-    const int64_t own = query_offset(in, queries.begin + queries.at, head);
-    real top[QUERIES] = {0}, sum[QUERIES] = {0};
+    const int64_t width = in->width, value_width = in->value_width;
+    const int64_t ldq = in->heads * width, ldk = in->groups * width, ldv = in->groups * value_width,
+                  ldo = in->heads * value_width;
+    const int64_t own = query_row(in, queries, head), first = first_tile(in, queries);
+    real top[QUERIES] = {0}, sum[QUERIES] = {0}; /* the sum is 0 until a row has seen a key */
     _Alignas(64) real s[QUERIES * KEYS];
-    for (int64_t at = 0; at < queries.at + queries.n; at += KEYS) {
-        const int64_t keys = keys_seen(queries, at), other = key_offset(in, queries.begin + at, head);
-        beam_blas_gemm(false, true, queries.n, keys, in->width, in->scale, in->q + own, ldq, in->k + other,
-                       ldk, 0, s, KEYS);
+    for (int64_t at = first; at < queries.at + queries.n; at += KEYS) {
+        const block keys = keys_seen(in, queries, at);
+        const int64_t other = key_row(in, keys, head);
+        beam_blas_gemm(false, true, queries.n, keys.n, width, in->scale, in->q + own * width, ldq,
+                       in->k + other * width, ldk, 0, s, KEYS);
         for (int64_t i = 0; i < queries.n; i++) {
-            const int64_t seen = min(keys, queries.at + i + 1 - at);
-            if (at == 0)
-                top[i] = s[i * KEYS];
-            const real shrink = softmax_step(s + i * KEYS, seen, &top[i], &sum[i]);
-            memset(s + i * KEYS + seen, 0, (size_t)(keys - seen) * sizeof(real));
-            if (at > 0 && shrink < 1)
-                scale_row(out + own + i * ldq, shrink, in->width);
+            const span seen = row_seen(in, queries, i, keys);
+            real *row = s + i * KEYS, shrink = 1;
+            if (seen.from < seen.to) {
+                if (sum[i] == 0)
+                    top[i] = row[seen.from];
+                shrink = softmax_step(row + seen.from, seen.to - seen.from, &top[i], &sum[i]);
+            }
+            clear_unseen(row, seen, keys.n);
+            if (at > first && shrink < 1)
+                scale_row(out + own * value_width + i * ldo, shrink, value_width);
         }
-        beam_blas_gemm(false, false, queries.n, in->width, keys, 1, s, KEYS, in->v + other, ldk, at > 0,
-                       out + own, ldq);
+        beam_blas_gemm(false, false, queries.n, value_width, keys.n, 1, s, KEYS, in->v + other * value_width,
+                       ldv, at > first, out + own * value_width, ldo);
     }
     for (int64_t i = 0; i < queries.n; i++) {
-        scale_row(out + own + i * ldq, 1 / sum[i], in->width);
-        lse[(queries.begin + queries.at + i) * in->heads + head] = top[i] + log(sum[i]);
+        scale_row(out + own * value_width + i * ldo, 1 / sum[i], value_width);
+        lse[own + i * in->heads] = top[i] + log(sum[i]);
     }
 }
 
 void beam_cpu_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                        beam_tensor v, beam_sequences seq, double scale)
+                        beam_tensor v, beam_sequences seq, beam_attention_rule rule)
 {
-    const attention_input in = make_input(q, k, v, scale);
+    const attention_input in = make_input(q, k, v, rule);
     const int64_t items = block_numbers(seq, QUERIES) * in.heads;
 #pragma omp parallel for num_threads(be->threads) schedule(dynamic)
     for (int64_t item = items - 1; item >= 0; item--) { /* backwards: the blocks that see most come first */
@@ -183,29 +225,33 @@ static void add_tile(const attention_backward *b, block queries, int64_t at, int
                      bool to_keys)
 {
     const attention_input *in = &b->in;
-    const int64_t nq = queries.n, nk = keys_seen(queries, at), width = in->width;
-    const int64_t ldq = in->heads * width, ldk = in->groups * width;
-    const int64_t token = queries.begin + queries.at;
-    const int64_t own = query_offset(in, token, head), other = key_offset(in, queries.begin + at, head);
+    const block keys = keys_seen(in, queries, at);
+    const int64_t nq = queries.n, nk = keys.n, width = in->width, value_width = in->value_width;
+    const int64_t ldq = in->heads * width, ldk = in->groups * width, ldv = in->groups * value_width,
+                  ldo = in->heads * value_width;
+    const int64_t own = query_row(in, queries, head), other = key_row(in, keys, head);
+    const real *q = in->q + own * width, *k = in->k + other * width, *v = in->v + other * value_width;
+    const real *out = b->out + own * value_width, *dout = b->dout + own * value_width;
     _Alignas(64) real p[QUERIES * KEYS], ds[QUERIES * KEYS];
-    beam_blas_gemm(false, true, nq, nk, width, in->scale, in->q + own, ldq, in->k + other, ldk, 0, p, KEYS);
-    beam_blas_gemm(false, true, nq, nk, width, 1, b->dout + own, ldq, in->v + other, ldk, 0, ds, KEYS);
+    beam_blas_gemm(false, true, nq, nk, width, in->scale, q, ldq, k, ldk, 0, p, KEYS);
+    beam_blas_gemm(false, true, nq, nk, value_width, 1, dout, ldo, v, ldv, 0, ds, KEYS);
     for (int64_t i = 0; i < nq; i++) {
-        const int64_t seen = min(nk, queries.at + i + 1 - at), hidden = nk - seen, row = own + i * ldq;
-        score_grad(p + i * KEYS, ds + i * KEYS, b->lse[(token + i) * in->heads + head],
-                   dot(b->dout + row, b->out + row, width), in->scale, seen);
-        memset(p + i * KEYS + seen, 0, (size_t)hidden * sizeof(real));
-        memset(ds + i * KEYS + seen, 0, (size_t)hidden * sizeof(real));
+        const span seen = row_seen(in, queries, i, keys);
+        score_grad(p + i * KEYS + seen.from, ds + i * KEYS + seen.from, b->lse[own + i * in->heads],
+                   dot(dout + i * ldo, out + i * ldo, value_width), in->scale, seen.to - seen.from);
+        clear_unseen(p + i * KEYS, seen, nk);
+        clear_unseen(ds + i * KEYS, seen, nk);
     }
     if (to_queries)
-        beam_blas_gemm(false, false, nq, width, nk, 1, ds, KEYS, in->k + other, ldk, 1, b->dq + own, ldq);
+        beam_blas_gemm(false, false, nq, width, nk, 1, ds, KEYS, k, ldk, 1, b->dq + own * width, ldq);
     if (!to_keys)
         return;
-    beam_blas_gemm(true, false, nk, width, nq, 1, p, KEYS, b->dout + own, ldq, 1, b->dv + other, ldk);
-    beam_blas_gemm(true, false, nk, width, nq, 1, ds, KEYS, in->q + own, ldq, 1, b->dk + other, ldk);
+    beam_blas_gemm(true, false, nk, value_width, nq, 1, p, KEYS, dout, ldo, 1, b->dv + other * value_width,
+                   ldv);
+    beam_blas_gemm(true, false, nk, width, nq, 1, ds, KEYS, q, ldq, 1, b->dk + other * width, ldk);
 }
 
-/* Zeroes rows [token, token + n) of one head of x, whose rows are `stride` apart. */
+/* Zeroes the next n tokens of one head of x, whose rows are `stride` apart. */
 static void zero_rows(real *x, int64_t n, int64_t stride, int64_t width)
 {
     for (int64_t i = 0; i < n; i++)
@@ -216,18 +262,17 @@ static void zero_rows(real *x, int64_t n, int64_t stride, int64_t width)
 static void query_grad(const attention_backward *b, block queries, int64_t head, bool to_keys)
 {
     const attention_input *in = &b->in;
-    zero_rows(b->dq + query_offset(in, queries.begin + queries.at, head), queries.n, in->heads * in->width,
-              in->width);
-    for (int64_t at = 0; at < queries.at + queries.n; at += KEYS)
+    zero_rows(b->dq + query_row(in, queries, head) * in->width, queries.n, in->heads * in->width, in->width);
+    for (int64_t at = first_tile(in, queries); at < queries.at + queries.n; at += KEYS)
         add_tile(b, queries, at, head, true, to_keys);
 }
 
 static void zero_keys(const attention_backward *b, block keys, int64_t head)
 {
-    const int64_t offset = key_offset(&b->in, keys.begin + keys.at, head),
-                  stride = b->in.groups * b->in.width;
-    zero_rows(b->dk + offset, keys.n, stride, b->in.width);
-    zero_rows(b->dv + offset, keys.n, stride, b->in.width);
+    const attention_input *in = &b->in;
+    const int64_t row = key_row(in, keys, head);
+    zero_rows(b->dk + row * in->width, keys.n, in->groups * in->width, in->width);
+    zero_rows(b->dv + row * in->value_width, keys.n, in->groups * in->value_width, in->value_width);
 }
 
 /* Everything of one sequence and one key/value head, which is served by query heads [head, head + n). */
@@ -241,12 +286,14 @@ static void sequence_grad(const attention_backward *b, block all, int64_t head, 
         }
 }
 
-/* dk and dv of one block of keys, in the order in which sequence_grad adds. */
+/* dk and dv of one block of keys, in the order in which sequence_grad adds. Its last key is the one that the
+ * furthest queries see. */
 static void key_grad(const attention_backward *b, block keys, int64_t head, int64_t n)
 {
+    const int64_t end = min(keys.length, keys.at + keys.n - 1 + b->in.window);
     zero_keys(b, keys, head);
     for (int64_t h = head; h < head + n; h++)
-        for (int64_t at = keys.at; at < keys.length; at += QUERIES) {
+        for (int64_t at = keys.at; at < end; at += QUERIES) {
             const block queries = {keys.begin, keys.length, at, min(QUERIES, keys.length - at)};
             add_tile(b, queries, keys.at, h, false, true);
         }
@@ -290,9 +337,9 @@ static void grad_by_block(beam_backend *be, const attention_backward *b, beam_se
 
 void beam_cpu_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
                              beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                             beam_tensor v, beam_sequences seq, double scale)
+                             beam_tensor v, beam_sequences seq, beam_attention_rule rule)
 {
-    const attention_backward b = {.in = make_input(q, k, v, scale),
+    const attention_backward b = {.in = make_input(q, k, v, rule),
                                   .out = beam_real(out),
                                   .lse = beam_real(lse),
                                   .dout = beam_real(dout),

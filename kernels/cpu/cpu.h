@@ -28,11 +28,13 @@ void beam_cpu_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight
                            beam_tensor x, beam_tensor weight, beam_tensor inverse, double beta);
 void beam_cpu_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine,
                    beam_tensor position, bool inverse);
+void beam_cpu_latent_keys(beam_backend *be, beam_tensor k, beam_tensor own, beam_tensor shared);
+void beam_cpu_latent_keys_grad(beam_backend *be, beam_tensor down, beam_tensor dshared, beam_tensor dk);
 void beam_cpu_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                        beam_tensor v, beam_sequences seq, double scale);
+                        beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void beam_cpu_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
                              beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                             beam_tensor v, beam_sequences seq, double scale);
+                             beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void beam_cpu_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                      beam_rows_of rows);
 void beam_cpu_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,

@@ -27,25 +27,34 @@ static void declare_bounds(op_fixture *f)
     BEAM_ASSERT(!first.data || t == f->shape.T);
 }
 
+/* Pairs of a query and a key that it sees, in all sequences. */
+static int64_t pairs_seen(const op_shape *s)
+{
+    int64_t n = 0;
+    for (int i = 0; s->lengths[i] > 0; i++)
+        for (int64_t t = 1; t <= s->lengths[i]; t++)
+            n += s->window > 0 && s->window < t ? s->window : t;
+    return n;
+}
+
 /* alpha is the scale of the scores. */
 static void attention_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
+    const int64_t Dv = s->Dv > 0 ? s->Dv : s->Dh;
     op_variable(f, Q, "q", op_has(f, OP_LARGE) ? 6 : 1, BEAM_DIMS(s->T, s->H, s->Dh));
     op_variable(f, KEY, "k", op_has(f, OP_LARGE) ? 6 : 1, BEAM_DIMS(s->T, s->G, s->Dh));
-    op_variable(f, VALUE, "v", 1, BEAM_DIMS(s->T, s->G, s->Dh));
+    op_variable(f, VALUE, "v", 1, BEAM_DIMS(s->T, s->G, Dv));
     declare_bounds(f);
-    op_output(f, OUT, "out", BEAM_DIMS(s->T, s->H, s->Dh));
+    op_output(f, OUT, "out", BEAM_DIMS(s->T, s->H, Dv));
     op_output(f, LSE, "lse", BEAM_DIMS(s->T, s->H));
     op_seed(f, DOUT, "dout", OUT);
     op_gradient(f, DQ, "dq", Q);
     op_gradient(f, DK, "dk", KEY);
     op_gradient(f, DV, "dv", VALUE);
-    double scores = 0;
-    for (int i = 0; s->lengths[i] > 0; i++)
-        scores += (double)(s->lengths[i] * (s->lengths[i] + 1) / 2 * s->H);
-    f->run.flops = 4 * scores * (double)s->Dh;
-    f->back.flops = 10 * scores * (double)s->Dh;
+    const double scores = (double)(pairs_seen(s) * s->H);
+    f->run.flops = 2 * scores * (double)(s->Dh + Dv);
+    f->back.flops = scores * (double)(6 * s->Dh + 4 * Dv);
 }
 
 static beam_sequences bounds(const op_fixture *f)
@@ -53,15 +62,20 @@ static beam_sequences bounds(const op_fixture *f)
     return (beam_sequences){.first = f->t[BOUNDS], .n = sequences(&f->shape)};
 }
 
+static beam_attention_rule rule(const op_fixture *f)
+{
+    return (beam_attention_rule){.scale = f->shape.alpha, .window = f->shape.window};
+}
+
 static void attention_run(op_fixture *f)
 {
-    beam_attention(f->be, f->t[OUT], f->t[LSE], f->t[Q], f->t[KEY], f->t[VALUE], bounds(f), f->shape.alpha);
+    beam_attention(f->be, f->t[OUT], f->t[LSE], f->t[Q], f->t[KEY], f->t[VALUE], bounds(f), rule(f));
 }
 
 static void attention_back(op_fixture *f)
 {
     beam_attention_grad(f->be, f->t[DQ], f->t[DK], f->t[DV], f->t[DOUT], f->t[OUT], f->t[LSE], f->t[Q],
-                        f->t[KEY], f->t[VALUE], bounds(f), f->shape.alpha);
+                        f->t[KEY], f->t[VALUE], bounds(f), rule(f));
 }
 
 const op_kind op_attention = {"attention", attention_build, attention_run, attention_back};

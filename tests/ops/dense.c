@@ -148,16 +148,17 @@ enum { POSITIONS = 50 };
 static void rope_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
+    const int64_t half = (s->R > 0 ? s->R : s->Dh) / 2;
     op_variable(f, X, "x", 1, BEAM_DIMS(s->T, s->H, s->Dh));
     /* Not a point of the circle: a swap of sine and cosine, or of signs, cannot cancel. */
-    op_input(f, COSINE, "cosine", 1, BEAM_DIMS(POSITIONS, s->Dh / 2));
-    op_input(f, SINE, "sine", 1, BEAM_DIMS(POSITIONS, s->Dh / 2));
+    op_input(f, COSINE, "cosine", 1, BEAM_DIMS(POSITIONS, half));
+    op_input(f, SINE, "sine", 1, BEAM_DIMS(POSITIONS, half));
     const beam_tensor position = op_declare(f, POSITION, "position", OP_INPUT, BEAM_I32, BEAM_DIMS(s->T));
     test_fill_integers(position, "position", 0, POSITIONS - 1);
     op_output(f, Y, "y", BEAM_DIMS(s->T, s->H, s->Dh));
     op_seed(f, DY, "dy", Y);
     op_gradient(f, DX, "dx", X);
-    f->run.flops = f->back.flops = 3.0 * (double)(s->T * s->H * s->Dh);
+    f->run.flops = f->back.flops = 6.0 * (double)(s->T * s->H * half);
 }
 
 static void rope_run(op_fixture *f)

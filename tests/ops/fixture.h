@@ -13,7 +13,9 @@
 typedef struct {
     int64_t T, D, E, K, F, H, G, Dh, V;
     int64_t M, N;           /* gemm: C [M,N], inner dimension D */
+    int64_t Dv, R;          /* width of values, numbers of a head that rotate; 0: Dh */
     const int64_t *lengths; /* attention: sequence lengths, 0 ends; T is their sum */
+    int64_t window;         /* attention: of beam_attention_rule */
     unsigned options;       /* OP_... of ops/cases.h; each op documents its own */
     double alpha, beta;     /* each op documents its own */
     double floor; /* size of the terms, where they cancel: their rounding stays, the result may be 0 */

@@ -91,15 +91,6 @@ static void copy_to_nowhere(void *be)
     beam_copy(be, row(NULL, N), row(x, N));
 }
 
-static void rope_of_odd_width(void *be)
-{
-    float x[N] = {0}, table[N] = {0};
-    int32_t position[2] = {0};
-    const beam_tensor angles = beam_view(table, BEAM_F32, BEAM_DIMS(1, 1));
-    beam_rope(be, beam_view(x, BEAM_F32, BEAM_DIMS(2, 1, 3)), angles, angles,
-              beam_view(position, BEAM_I32, BEAM_DIMS(2)), false);
-}
-
 static void nothing_wrong(void *be)
 {
     float x[N] = {0}, y[N] = {0};
@@ -115,7 +106,6 @@ static void test_contracts(void **state)
     assert_true(test_stops(add_of_other_type, &be));
     assert_true(test_stops(gemm_of_wrong_inner_size, &be));
     assert_true(test_stops(copy_to_nowhere, &be));
-    assert_true(test_stops(rope_of_odd_width, &be));
     assert_false(test_stops(nothing_wrong, &be));
     beam_backend_close(&be);
 }

@@ -34,11 +34,13 @@ void reference_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweigh
                             beam_tensor x, beam_tensor weight, beam_tensor inverse, double beta);
 void reference_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine,
                     beam_tensor position, bool inverse);
+void reference_latent_keys(beam_backend *be, beam_tensor k, beam_tensor own, beam_tensor shared);
+void reference_latent_keys_grad(beam_backend *be, beam_tensor down, beam_tensor dshared, beam_tensor dk);
 void reference_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                         beam_tensor v, beam_sequences seq, double scale);
+                         beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void reference_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
                               beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q,
-                              beam_tensor k, beam_tensor v, beam_sequences seq, double scale);
+                              beam_tensor k, beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void reference_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                       beam_rows_of rows);
 void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,

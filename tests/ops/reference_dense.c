@@ -77,91 +77,12 @@ void reference_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweigh
     }
 }
 
-void reference_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine,
-                    beam_tensor position, bool inverse)
-{
-    (void)be;
-    const int64_t H = x.dim[1], half = x.dim[2] / 2;
-    for (int64_t t = 0; t < x.dim[0]; t++)
-        for (int64_t h = 0; h < H; h++)
-            for (int64_t i = 0; i < half; i++) {
-                double *a = reference_f64(x) + (t * H + h) * 2 * half + i, *b = a + half;
-                const int64_t at = reference_i32(position)[t] * half + i;
-                const double c = reference_f64(cosine)[at];
-                const double s = inverse ? -reference_f64(sine)[at] : reference_f64(sine)[at];
-                const double rotated = *a * c - *b * s;
-                *b = *b * c + *a * s;
-                *a = rotated;
-            }
-}
-
 static double dot(const double *a, const double *b, int64_t n)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
         sum += a[i] * b[i];
     return sum;
-}
-
-/* First token of the sequence that token t is in. */
-static int64_t start_of(beam_sequences seq, int64_t t)
-{
-    int i = 0;
-    while (reference_i32(seq.first)[i + 1] <= t)
-        i++;
-    return reference_i32(seq.first)[i];
-}
-
-/* Vector of head h of token t in x [T,H,Dh], where h counts heads of a tensor with H heads in all. */
-static double *head(beam_tensor x, int64_t t, int64_t h, int64_t H)
-{
-    return reference_f64(x) + (t * x.dim[1] + h * x.dim[1] / H) * x.dim[2];
-}
-
-void reference_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
-                         beam_tensor v, beam_sequences seq, double scale)
-{
-    (void)be;
-    const int64_t H = q.dim[1], Dh = q.dim[2];
-    for (int64_t t = 0; t < q.dim[0]; t++)
-        for (int64_t h = 0; h < H; h++) {
-            double largest = -INFINITY, sum = 0, *o = head(out, t, h, H);
-            for (int64_t s = start_of(seq, t); s <= t; s++)
-                largest = fmax(largest, scale * dot(head(q, t, h, H), head(k, s, h, H), Dh));
-            for (int64_t i = 0; i < Dh; i++)
-                o[i] = 0;
-            for (int64_t s = start_of(seq, t); s <= t; s++) {
-                const double p = exp(scale * dot(head(q, t, h, H), head(k, s, h, H), Dh) - largest);
-                sum += p;
-                for (int64_t i = 0; i < Dh; i++)
-                    o[i] += p * head(v, s, h, H)[i];
-            }
-            for (int64_t i = 0; i < Dh; i++)
-                o[i] /= sum;
-            reference_f64(lse)[t * H + h] = largest + log(sum);
-        }
-}
-
-void reference_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_tensor dv,
-                              beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q,
-                              beam_tensor k, beam_tensor v, beam_sequences seq, double scale)
-{
-    beam_zero(be, dq);
-    beam_zero(be, dk);
-    beam_zero(be, dv);
-    const int64_t H = q.dim[1], Dh = q.dim[2];
-    for (int64_t t = 0; t < q.dim[0]; t++)
-        for (int64_t h = 0; h < H; h++)
-            for (int64_t s = start_of(seq, t); s <= t; s++) {
-                const double *qt = head(q, t, h, H), *ks = head(k, s, h, H), *d = head(dout, t, h, H);
-                const double p = exp(scale * dot(qt, ks, Dh) - reference_f64(lse)[t * H + h]);
-                const double dp = dot(d, head(v, s, h, H), Dh) - dot(d, head(out, t, h, H), Dh);
-                for (int64_t i = 0; i < Dh; i++) {
-                    head(dv, s, h, H)[i] += p * d[i];
-                    head(dq, t, h, H)[i] += scale * p * dp * ks[i];
-                    head(dk, s, h, H)[i] += scale * p * dp * qt[i];
-                }
-            }
 }
 
 void reference_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
