@@ -60,19 +60,25 @@ static beam_status judge(verdict *v)
                    : beam_estimate_advise(&v->config, v->machine.available, v->advice, &v->n_advice);
 }
 
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static void print_model(const verdict *v)
 {
-    beam_quantity a, b;
+    beam_quantity q;
     const beam_estimate *e = &v->estimate;
-    const beam_config *o = &v->config;
-    const int64_t rows = o->per_device_train_batch_size, passes = o->gradient_accumulation_steps;
-    printf("model         %s: %s\n", o->model_name_or_path, e->model.model_type);
-    printf("parameters    %s\n", beam_quantity_parameters(&a, e->count.total, e->count.active));
-    printf("mask gates    %s; %s train\n", beam_quantity_digits(&a, e->count.gates),
-           beam_quantity_digits(&b, e->train.trained));
-    printf("step          %" PRId64 " x %" PRId64 " rows of %" PRId64 " tokens; %s when %g of %" PRId64
-           " experts are kept\n",
-           passes, rows, o->cutoff_len, beam_quantity_flops(&a, e->step_flops), e->active, e->model.top_k);
+    const beam_config *c = &v->config;
+    const int64_t passes = c->gradient_accumulation_steps, rows = passes * c->per_device_train_batch_size;
+    printf("model         %s: %s\n", c->model_name_or_path, e->model.model_type);
+    printf("parameters    %s\n", beam_quantity_parameters(&q, e->count.total, e->count.active));
+    printf("mask gates    %s\n", beam_quantity_digits(&q, e->count.gates));
+    printf("trained       %s\n", beam_quantity_digits(&q, e->train.trained));
+    printf("step          %" PRId64 " row%s of %" PRId64 " tokens in %" PRId64 " pass%s: ", rows,
+           plural(rows), c->cutoff_len, passes, passes == 1 ? "" : "es");
+    printf("%s while %g of %" PRId64 " experts are kept\n", beam_quantity_flops(&q, e->step_flops), e->active,
+           e->model.top_k);
 }
 
 static void print_bytes(const char *name, size_t bytes, const char *note)
@@ -85,7 +91,6 @@ static void print_bytes(const char *name, size_t bytes, const char *note)
 static void print_memory(const verdict *v)
 {
     const beam_memory_need *m = &v->estimate.train;
-    const bool saving = m->saving > m->loading;
     printf("\nmemory of training\n");
     print_bytes("parameters", m->model.parameters, "float32");
     print_bytes("gradients", m->model.gradients, "");
@@ -94,8 +99,7 @@ static void print_memory(const verdict *v)
     print_bytes("activations", m->model.activations, "");
     print_bytes("scratch", m->model.scratch, "");
     print_bytes("program", m->program, "");
-    print_bytes(saving ? "saving" : "loading", saving ? m->saving : m->loading,
-                saving ? "while a checkpoint is written" : "while tensors are read");
+    print_bytes("saving", m->saving, "while a checkpoint is written");
     print_bytes("total", m->total, "at most, and 5 bytes per token of the token files");
     print_bytes("evaluation", v->estimate.eval.total, "beam eval with batches of this size");
     if (v->known) {
@@ -116,11 +120,15 @@ static void print_verdict(const verdict *v)
                                : "does not fit");
     for (int i = 0; i < v->n_advice; i++) {
         beam_quantity q;
-        printf("  fits with %s: %s\n", v->advice[i].keys,
+        printf("  it would with %s: %s\n", v->advice[i].keys,
                beam_quantity_bytes(&q, (double)v->advice[i].total));
     }
-    if (!v->fits && v->n_advice == 0)
-        printf("  no setting of batches, recomputation or trainable makes it fit\n");
+    if (!v->fits && v->n_advice == 0) {
+        beam_quantity q;
+        printf("  no setting of batches, recomputation or trainable makes it fit: the parameters alone take "
+               "%s\n",
+               beam_quantity_bytes(&q, (double)v->estimate.train.model.parameters));
+    }
 }
 
 static void put_memory(beam_printer *p, const char *key, const beam_memory_need *m)
@@ -134,7 +142,6 @@ static void put_memory(beam_printer *p, const char *key, const beam_memory_need 
     beam_print_i64(&part, "activations", (int64_t)m->model.activations);
     beam_print_i64(&part, "scratch", (int64_t)m->model.scratch);
     beam_print_i64(&part, "program", (int64_t)m->program);
-    beam_print_i64(&part, "loading", (int64_t)m->loading);
     beam_print_i64(&part, "saving", (int64_t)m->saving);
     beam_print_i64(&part, "total", (int64_t)m->total);
     beam_print_close(&part);

@@ -2,12 +2,10 @@
 
 #include "comm/reduce.h"
 #include "core/log.h"
-#include "model/hf_map.h"
 #include "optim/adamw.h"
 
 enum {
-    LOADING = 2 * BEAM_HF_CHUNK * sizeof(float),
-    PROGRAM = 40 << 20, /* resident after a step of a model of no size; measured */
+    PROGRAM = 40 << 20, /* resident after a step, beside what the plan counts; measured */
     COPIES = 3,         /* of every number that trains, in a checkpoint: value and two moments */
 };
 
@@ -34,7 +32,7 @@ beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *
                                 const beam_model_options *options, int64_t accumulation, beam_dtype real)
 {
     beam_model_weights w;
-    *out = (beam_memory_need){.program = PROGRAM, .loading = LOADING};
+    *out = (beam_memory_need){.program = PROGRAM};
     BEAM_TRY(beam_model_plan(&out->model, config, options, real));
     BEAM_TRY(beam_model_weights_list(&w, config, options->scope, real));
     out->trained = count_trained(&w.params);
@@ -43,7 +41,7 @@ beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *
     beam_model_weights_unlist(&w);
     const beam_memory_plan *m = &out->model;
     out->total = m->parameters + m->gradients + m->activations + m->scratch + out->optimizer +
-                 out->accumulation + out->program + (out->loading > out->saving ? out->loading : out->saving);
+                 out->accumulation + out->program + out->saving;
     return BEAM_OK;
 }
 

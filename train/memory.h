@@ -5,13 +5,12 @@
 #include "core/host_memory.h"
 #include "model/model.h"
 
-/* Bytes. What lasts only a while (loading, saving) does not come together. */
+/* Bytes. */
 typedef struct {
     beam_memory_plan model;
     size_t optimizer;    /* moments of AdamW */
     size_t accumulation; /* partial sums of gradients */
-    size_t program;      /* code, libraries, buffers of the processor's kernels */
-    size_t loading;      /* while tensors are read */
+    size_t program;      /* code, libraries, buffers of kernels and of the reading of tensors */
     size_t saving; /* while a checkpoint is written: a copy of its numbers, and its file, at most as large */
     size_t total;  /* of all at the highest point */
     int64_t trained; /* numbers that train */

@@ -25,7 +25,7 @@ static const char grouped_json[] =
 static const char windowed_json[] =
     "{\"architectures\": [\"Qwen2MoeForCausalLM\"], \"model_type\": \"qwen2_moe\", " SIZES
     "\"num_key_value_heads\": 2, \"num_experts\": 6, \"shared_expert_intermediate_size\": 12, "
-    "\"use_sliding_window\": true, \"sliding_window\": 4, \"max_window_layers\": 1}";
+    "\"use_sliding_window\": true, \"sliding_window\": 4, \"max_window_layers\": 3}";
 static const char latent_json[] =
     "{\"architectures\": [\"DeepseekV2ForCausalLM\"], \"model_type\": \"deepseek_v2\", " SIZES
     "\"num_key_value_heads\": 2, \"n_routed_experts\": 6, \"n_shared_experts\": 2, \"kv_lora_rank\": 10, "
@@ -69,7 +69,8 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
     if (beam_model_open(&m, config, options, be) != BEAM_OK)
         fail_msg("%s", beam_last_error());
     const beam_memory_plan taken = beam_model_memory(m);
-    assert_int_equal(need.model.parameters, taken.parameters);
+    /* The plan counts what aligning tensors adds. */
+    assert_in_range(need.model.parameters - taken.parameters, 0, BEAM_ALIGN * beam_model_params(m).n);
     assert_int_equal(need.model.gradients, taken.gradients);
     assert_int_equal(need.model.activations, taken.activations);
     assert_int_equal(need.model.scratch, taken.scratch);
@@ -82,7 +83,7 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
         beam_tree_close(&tree, be);
         beam_adamw_close(&adamw, be);
     }
-    const size_t parts = taken.parameters + taken.gradients + taken.activations + taken.scratch;
+    const size_t parts = need.model.parameters + taken.gradients + taken.activations + taken.scratch;
     assert_true(need.total >= parts + need.optimizer + need.accumulation + need.saving);
     beam_model_close(m);
 }
@@ -254,7 +255,7 @@ static void operations_of_each_family(void **state)
     assert_true(
         near(f.backward, moe + head + 2 * (matrices + 2.5 * scores) + dense + active * expert + 3 * moe));
 
-    c = read_model(1); /* layers 1 and 2 see 4 tokens; a gated shared expert of width 12 */
+    c = read_model(1); /* layers 0 and 2 see 4 tokens; a gated shared expert of width 12 */
     matrices = 2 * 4 * 16 * 16.0;
     scores = 4 * 2 * 8 * (seen + 2 * (1 + 2 + 3 + 7 * 4) / sequence);
     f = beam_flops_of(&c, BEAM_SCOPE_NONE, sequence, active);
