@@ -27,11 +27,13 @@ static beam_model_config built_in_shape(void)
         .norm_topk_prob = true,
         .tie_word_embeddings = true,
         .rms_norm_eps = 1e-6,
-        .rope_theta = 1e6,
+        .qk_norm = BEAM_QK_NORM_HEAD,
+        .rope = {.theta = 1e6},
         .initializer_range = 0.02,
         .eos_token_id = -1,
     };
     c.moe_layer[0] = c.moe_layer[1] = 1;
+    beam_model_config_complete(&c);
     return c;
 }
 

@@ -69,6 +69,47 @@ static beam_status check_finite(const beam_weights *w)
     return status;
 }
 
+static int64_t windowed_layers(const beam_model_config *c)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->layers; i++)
+        n += c->windowed[i];
+    return n;
+}
+
+static const char *rope_name(const beam_model_config *c)
+{
+    return c->rope.kind == BEAM_ROPE_YARN ? "yarn" : c->rope.kind == BEAM_ROPE_LINEAR ? "linear" : "default";
+}
+
+static void print_attention(const beam_model_config *c)
+{
+    printf("attention     %" PRId64 " heads of %" PRId64, c->heads, c->head_dim);
+    if (c->kv_rank)
+        printf(" (values %" PRId64 "), keys and values from a latent of %" PRId64, c->value_dim, c->kv_rank);
+    else
+        printf(", %" PRId64 " key/value heads", c->kv_heads);
+    if (c->query_rank)
+        printf(", queries from one of %" PRId64, c->query_rank);
+    printf("%s\n", c->qkv_bias ? ", biases" : "");
+    if (c->window)
+        printf("window        %" PRId64 " tokens in %" PRId64 " layers\n", c->window, windowed_layers(c));
+    if (c->rope.kind != BEAM_ROPE_PLAIN)
+        printf("rotation      %s, factor %g\n", rope_name(c), c->rope.factor);
+}
+
+static void print_experts(const beam_model_config *c)
+{
+    printf("experts       %" PRId64 " of width %" PRId64 ", %" PRId64 " candidates per token%s", c->experts,
+           c->moe_intermediate_size, c->top_k, c->norm_topk_prob ? ", weights normalised" : "");
+    if (c->expert_groups != c->kept_groups)
+        printf(", from %" PRId64 " of %" PRId64 " groups", c->kept_groups, c->expert_groups);
+    putchar('\n');
+    if (c->shared_size)
+        printf("shared        one expert of width %" PRId64 "%s\n", c->shared_size,
+               c->shared_gate ? ", gated" : "");
+}
+
 static void print_shape(const shape *s)
 {
     const beam_model_config *c = &s->config;
@@ -76,17 +117,15 @@ static void print_shape(const shape *s)
     printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64
            "\n",
            c->layers, beam_moe_layers(c), c->hidden_size);
-    printf("attention     %" PRId64 " heads of %" PRId64 ", %" PRId64 " key/value heads\n", c->heads,
-           c->head_dim, c->kv_heads);
-    printf("experts       %" PRId64 " of width %" PRId64 ", %" PRId64 " candidates per token%s\n", c->experts,
-           c->moe_intermediate_size, c->top_k, c->norm_topk_prob ? ", weights normalised" : "");
+    print_attention(c);
+    print_experts(c);
     printf("vocabulary    %" PRId64 "%s, %" PRId64 " positions\n", c->vocab_size,
            c->tie_word_embeddings ? " (tied embeddings)" : "", c->max_positions);
     printf("parameters    %s\n", beam_quantity_parameters(&q, s->count.total, s->count.active));
     if (c->mask.present)
         printf("expert masks  threshold %g%s%s%s; %s parameters\n", c->mask.threshold,
                c->mask.bias ? ", bias" : "", c->mask.router_features ? ", router features" : "",
-               c->mask.give_back ? ", give back" : "", beam_quantity_digits(&q, s->count.gates));
+               c->mask.give_back ? ", give-back" : "", beam_quantity_digits(&q, s->count.gates));
     else
         printf("expert masks  none\n");
 }
@@ -125,9 +164,17 @@ static void put_shape(beam_printer *p, const shape *s)
     beam_print_i64(p, "heads", c->heads);
     beam_print_i64(p, "kv_heads", c->kv_heads);
     beam_print_i64(p, "head_dim", c->head_dim);
+    beam_print_i64(p, "kv_rank", c->kv_rank);
+    beam_print_i64(p, "query_rank", c->query_rank);
+    beam_print_i64(p, "window", c->window);
+    beam_print_i64(p, "windowed_layers", windowed_layers(c));
+    beam_print_text(p, "rope", rope_name(c));
     beam_print_i64(p, "experts", c->experts);
     beam_print_i64(p, "top_k", c->top_k);
+    beam_print_i64(p, "expert_groups", c->expert_groups);
+    beam_print_i64(p, "kept_groups", c->kept_groups);
     beam_print_i64(p, "moe_intermediate_size", c->moe_intermediate_size);
+    beam_print_i64(p, "shared_size", c->shared_size);
     beam_print_i64(p, "vocab_size", c->vocab_size);
     beam_print_i64(p, "max_positions", c->max_positions);
     beam_print_i64(p, "parameters", s->count.total);

@@ -19,7 +19,7 @@ static json_t *mask_block(const beam_hf_export *e)
     json_t *block = json_pack("{s:i, s:f, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:s}", "version", 1, "threshold",
                               e->mask.threshold, "mask_tensor", "mask_gate", "mask_dtype",
                               torch_name(e->mask_dtype), "bias", e->mask.bias, "router_features",
-                              e->mask.router_features, "dropped_output", 0, "renormalize", 0,
+                              e->mask.router_features, "dropped_output", e->mask.give_back, "renormalize", 0,
                               "num_masked_layers", (json_int_t)e->masked_layers, "paper", "arXiv:2605.14438");
     if (block && isfinite(e->avg_active)) {
         char text[32]; /* a measurement: six digits say it all */
@@ -44,18 +44,12 @@ static char *shortest_text(const json_t *root)
     return json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
 }
 
-/* ["Qwen3MoeForCausalLM"] becomes ["ExpertMaskQwen3MoeForCausalLM"]: an engine that does not know masks
- * refuses the name instead of running the model without them. */
-static int set_architecture(json_t *root, bool masked)
+/* With masks ["ExpertMaskQwen3MoeForCausalLM"]: an engine that does not know masks refuses the name instead
+ * of running the model without them. */
+static int set_architecture(json_t *root, const beam_hf_export *e)
 {
-    static const char prefix[] = "ExpertMask";
     char name[128];
-    const char *base = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
-    if (!base)
-        base = "Qwen3MoeForCausalLM";
-    if (strncmp(base, prefix, strlen(prefix)) == 0)
-        base += strlen(prefix);
-    snprintf(name, sizeof name, "%s%.100s", masked ? prefix : "", base);
+    snprintf(name, sizeof name, "%s%.100s", e->mask.present ? "ExpertMask" : "", e->architecture);
     return json_object_set_new(root, "architectures", json_pack("[s]", name));
 }
 
@@ -63,7 +57,7 @@ beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf
 {
     json_t *root;
     BEAM_TRY(beam_json_read(from, 1 << 20, BEAM_EMODEL, &root));
-    int bad = set_architecture(root, e->mask.present);
+    int bad = set_architecture(root, e);
     bad |= json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
     if (json_object_get(root, "dtype"))
         bad |= json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
@@ -71,6 +65,7 @@ beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf
         bad |= json_object_set_new(root, "expert_mask", mask_block(e));
     else
         json_object_del(root, "expert_mask");
+    json_object_del(root, "auto_map");
     char *text = bad ? NULL : shortest_text(root);
     json_decref(root);
     if (!text)

@@ -67,6 +67,11 @@ beam_status beam_json_read(const char *path, size_t limit, beam_status error, js
     return s;
 }
 
+void beam_json_free(json_t *root)
+{
+    json_decref(root);
+}
+
 const char *beam_json_show(const json_t *value, char buffer[64])
 {
     enum { SHOWN = 60 };
@@ -107,11 +112,14 @@ static beam_status wrong_value(const beam_json_object *o, const char *key, const
                      beam_json_show(value, found), expected);
 }
 
-beam_status beam_json_i64(const beam_json_object *o, const char *key, int64_t min, int64_t max, int64_t *out)
+const char *beam_json_show_key(const beam_json_object *o, const char *key, char buffer[64])
 {
-    const json_t *value = value_of(o, key);
-    if (!value)
-        return BEAM_OK;
+    return beam_json_show(json_object_get(o->json, key), buffer);
+}
+
+static beam_status read_i64(const beam_json_object *o, const char *key, const json_t *value, int64_t min,
+                            int64_t max, int64_t *out)
+{
     const int64_t x = json_integer_value(value);
     if (!json_is_integer(value) || x < min || x > max) {
         char expected[96];
@@ -120,6 +128,24 @@ beam_status beam_json_i64(const beam_json_object *o, const char *key, int64_t mi
     }
     *out = x;
     return BEAM_OK;
+}
+
+static beam_status read_text(const beam_json_object *o, const char *key, const json_t *value, char *out,
+                             size_t size)
+{
+    if (!json_is_string(value) || json_string_length(value) >= size) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "a text of at most %zu bytes", size - 1);
+        return wrong_value(o, key, value, expected);
+    }
+    memcpy(out, json_string_value(value), json_string_length(value) + 1);
+    return BEAM_OK;
+}
+
+beam_status beam_json_i64(const beam_json_object *o, const char *key, int64_t min, int64_t max, int64_t *out)
+{
+    const json_t *value = value_of(o, key);
+    return value ? read_i64(o, key, value, min, max, out) : BEAM_OK;
 }
 
 beam_status beam_json_f64(const beam_json_object *o, const char *key, double min, double max, double *out)
@@ -151,15 +177,7 @@ beam_status beam_json_bool(const beam_json_object *o, const char *key, bool *out
 beam_status beam_json_text(const beam_json_object *o, const char *key, char *out, size_t size)
 {
     const json_t *value = value_of(o, key);
-    if (!value)
-        return BEAM_OK;
-    if (!json_is_string(value) || json_string_length(value) >= size) {
-        char expected[96];
-        snprintf(expected, sizeof expected, "a text of at most %zu bytes", size - 1);
-        return wrong_value(o, key, value, expected);
-    }
-    memcpy(out, json_string_value(value), json_string_length(value) + 1);
-    return BEAM_OK;
+    return value ? read_text(o, key, value, out, size) : BEAM_OK;
 }
 
 beam_status beam_json_child(const beam_json_object *o, const char *key, const json_t **out)
@@ -167,5 +185,91 @@ beam_status beam_json_child(const beam_json_object *o, const char *key, const js
     *out = value_of(o, key);
     if (*out && !json_is_object(*out))
         return wrong_value(o, key, *out, "an object {...}");
+    return BEAM_OK;
+}
+
+bool beam_json_has(const beam_json_object *o, const char *key)
+{
+    return value_of(o, key) != NULL;
+}
+
+bool beam_json_is_null(const beam_json_object *o, const char *key)
+{
+    return json_is_null(json_object_get(o->json, key));
+}
+
+static bool same(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b))
+        return json_number_value(a) == json_number_value(b);
+    return json_equal(a, b);
+}
+
+bool beam_json_same(const beam_json_object *o, const char *key, const char *other)
+{
+    return same(json_object_get(o->json, key), json_object_get(o->json, other));
+}
+
+beam_status beam_json_only(const beam_json_object *o, const char *key, const char *accepted, const char *why)
+{
+    char found[64];
+    const json_t *value = value_of(o, key);
+    if (!value)
+        return BEAM_OK;
+    json_t *wanted = json_loads(accepted, JSON_DECODE_ANY, NULL);
+    if (!wanted)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to check \"%s%s\"", o->path, o->prefix, key);
+    const bool fits = same(value, wanted);
+    json_decref(wanted);
+    if (fits)
+        return BEAM_OK;
+    return BEAM_FAIL(o->error, "%s: \"%s%s\" is %s; beam implements %s (%s)", o->path, o->prefix, key,
+                     beam_json_show(value, found), accepted, why);
+}
+
+bool beam_json_is_list(const beam_json_object *o, const char *key)
+{
+    return json_is_array(json_object_get(o->json, key));
+}
+
+beam_status beam_json_length(const beam_json_object *o, const char *key, size_t *n)
+{
+    const json_t *value = value_of(o, key);
+    *n = json_array_size(value);
+    return !value || json_is_array(value) ? BEAM_OK : wrong_value(o, key, value, "a list [...]");
+}
+
+/* "mlp_only_layers[3]" for messages. */
+static const char *name_entry(char name[80], const char *key, size_t i)
+{
+    snprintf(name, 80, "%.50s[%zu]", key, i);
+    return name;
+}
+
+beam_status beam_json_i64_at(const beam_json_object *o, const char *key, size_t i, int64_t min, int64_t max,
+                             int64_t *out)
+{
+    char name[80];
+    const json_t *value = json_array_get(json_object_get(o->json, key), i);
+    return read_i64(o, name_entry(name, key, i), value, min, max, out);
+}
+
+beam_status beam_json_text_at(const beam_json_object *o, const char *key, size_t i, char *out, size_t size)
+{
+    char name[80];
+    const json_t *value = json_array_get(json_object_get(o->json, key), i);
+    return read_text(o, name_entry(name, key, i), value, out, size);
+}
+
+beam_status beam_json_each(const beam_json_object *o, void *context,
+                           beam_status (*visit)(void *context, const beam_json_object *o, const char *key))
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)o->json, key, value)
+    {
+        if (!json_is_null(value))
+            BEAM_TRY(visit(context, o, key));
+    }
     return BEAM_OK;
 }

@@ -6,7 +6,7 @@
  *     const beam_json_object o = {.json = root, .path = path, .prefix = "", .error = BEAM_EMODEL};
  *     int64_t layers = 12;                                  // the default
  *     s = beam_json_i64(&o, "num_hidden_layers", 1, 512, &layers);
- *     json_decref(root);
+ *     beam_json_free(root);
  */
 #ifndef BEAM_DATA_JSON_H
 #define BEAM_DATA_JSON_H
@@ -25,13 +25,15 @@ typedef struct {
 } beam_json_object;
 
 /* Reads a file of at most `limit` bytes whose top level is an object. `error` if it is not JSON, nested
- * deeper than 16, or has more than 4 million values; BEAM_EIO if it cannot be read. Release with json_decref.
- */
+ * deeper than 16, or has more than 4 million values; BEAM_EIO if it cannot be read. Release with
+ * beam_json_free. */
 beam_status beam_json_read(const char *path, size_t limit, beam_status error, json_t **out);
 
 /* The same for bytes already in memory; `path` is for messages. */
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error,
                             json_t **out);
+
+void beam_json_free(json_t *root);
 
 /* Fails if the key is absent or null. */
 beam_status beam_json_require(const beam_json_object *o, const char *key);
@@ -45,7 +47,31 @@ beam_status beam_json_text(const beam_json_object *o, const char *key, char *out
 /* An object inside the object; NULL if absent or null. Borrowed. */
 beam_status beam_json_child(const beam_json_object *o, const char *key, const json_t **out);
 
+/* The key is there with a value that is not null; with null. */
+bool beam_json_has(const beam_json_object *o, const char *key);
+bool beam_json_is_null(const beam_json_object *o, const char *key);
+
+/* The values of two keys of the object are there and equal (1 equals 1.0). */
+bool beam_json_same(const beam_json_object *o, const char *key, const char *other);
+
+/* Fails unless the key is absent, null, or has the value whose JSON text is `accepted` (1 equals 1.0);
+ * `why` ends the message in brackets. */
+beam_status beam_json_only(const beam_json_object *o, const char *key, const char *accepted, const char *why);
+
+/* Lists: their length (0 if absent or null; fails if it is not a list), and entry i of one. */
+bool beam_json_is_list(const beam_json_object *o, const char *key);
+beam_status beam_json_length(const beam_json_object *o, const char *key, size_t *n);
+beam_status beam_json_i64_at(const beam_json_object *o, const char *key, size_t i, int64_t min, int64_t max,
+                             int64_t *out);
+beam_status beam_json_text_at(const beam_json_object *o, const char *key, size_t i, char *out, size_t size);
+
+/* Calls `visit` for every key whose value is not null, until it fails. */
+beam_status beam_json_each(const beam_json_object *o, void *context,
+                           beam_status (*visit)(void *context, const beam_json_object *o, const char *key));
+
 /* The value as in the file, at most 60 bytes of it, for messages; "absent" for NULL. Returns buffer. */
 const char *beam_json_show(const json_t *value, char buffer[64]);
+/* The same of a key's value. */
+const char *beam_json_show_key(const beam_json_object *o, const char *key, char buffer[64]);
 
 #endif

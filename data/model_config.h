@@ -18,7 +18,7 @@ typedef struct {
 
 /* Rotary positions: angle = position * frequency, frequency i = theta^(-2i / rotary_dim), then scaled. */
 typedef struct {
-    enum { BEAM_ROPE_PLAIN, BEAM_ROPE_LINEAR, BEAM_ROPE_YARN } kind;
+    enum beam_rope_kind { BEAM_ROPE_PLAIN, BEAM_ROPE_LINEAR, BEAM_ROPE_YARN } kind;
     double theta;
     double factor;               /* linear, YaRN: how much longer the context becomes */
     double beta_fast, beta_slow; /* YaRN: rotations at which interpolation begins and ends */
@@ -50,7 +50,7 @@ typedef struct {
 
     /* Feed-forward. */
     uint8_t moe_layer[BEAM_MAX_LAYERS]; /* 1: mixture of experts, 0: dense MLP */
-    int64_t intermediate_size;          /* width of dense MLP layers */
+    int64_t intermediate_size;          /* width of dense MLP layers; 0 in families without */
     int64_t moe_intermediate_size;      /* F, of one expert */
     int64_t experts, top_k;             /* E, K */
     bool norm_topk_prob;
@@ -71,5 +71,10 @@ static inline int64_t beam_moe_layers(const beam_model_config *c)
         n += c->moe_layer[i];
     return n;
 }
+
+/* Fills what is still 0 with what plain grouped-query attention over evenly weighted experts has: kv_heads,
+ * head_dim, value_dim, rotary_dim, score_scale, the rotation's amplitude, routed_scale, no expert groups.
+ * Every configuration goes through it, whether read from a file or written by hand. */
+void beam_model_config_complete(beam_model_config *c);
 
 #endif

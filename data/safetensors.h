@@ -41,9 +41,13 @@ const beam_weight *beam_weights_find(const beam_weights *w, const char *name); /
 const char *beam_weights_file(const beam_weights *w, const beam_weight *t);
 
 /* Reads all elements, converted to float (from F32, BF16, F16, F64) into out[count]; or the bytes as they
- * are. */
+ * are. _at: only `count` elements from `first` on. */
 beam_status beam_weights_read_f32(const beam_weights *w, const beam_weight *t, float *out);
+beam_status beam_weights_read_f32_at(const beam_weights *w, const beam_weight *t, int64_t first,
+                                     int64_t count, float *out);
 beam_status beam_weights_read_raw(const beam_weights *w, const beam_weight *t, void *out);
+beam_status beam_weights_read_raw_at(const beam_weights *w, const beam_weight *t, int64_t first,
+                                     int64_t count, void *out);
 
 /* ---- writing ---- */
 

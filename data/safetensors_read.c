@@ -246,10 +246,19 @@ const char *beam_weights_file(const beam_weights *w, const beam_weight *t)
     return w->shard[t->file].path;
 }
 
+beam_status beam_weights_read_raw_at(const beam_weights *w, const beam_weight *t, int64_t first,
+                                     int64_t count, void *out)
+{
+    const uint64_t size = beam_dtype_size(t->dtype), all = t->bytes / size;
+    BEAM_ASSERT(first >= 0 && count >= 0 && (uint64_t)first <= all &&
+                (uint64_t)count <= all - (uint64_t)first);
+    return beam_read_at(w->shard[t->file].fd, w->shard[t->file].path, t->offset + (uint64_t)first * size, out,
+                        (uint64_t)count * size);
+}
+
 beam_status beam_weights_read_raw(const beam_weights *w, const beam_weight *t, void *out)
 {
-    BEAM_TRY(beam_read_at(w->shard[t->file].fd, w->shard[t->file].path, t->offset, out, t->bytes));
-    return BEAM_OK;
+    return beam_weights_read_raw_at(w, t, 0, (int64_t)(t->bytes / beam_dtype_size(t->dtype)), out);
 }
 
 static void to_f32(beam_dtype dtype, const void *from, float *to, size_t n)
@@ -267,20 +276,25 @@ static void to_f32(beam_dtype dtype, const void *from, float *to, size_t n)
             to[i] = (float)wide[i];
 }
 
-beam_status beam_weights_read_f32(const beam_weights *w, const beam_weight *t, float *out)
+beam_status beam_weights_read_f32_at(const beam_weights *w, const beam_weight *t, int64_t first,
+                                     int64_t count, float *out)
 {
-    enum { PIECE = 1 << 16 }; /* bytes: stays in the cache between reading and converting */
+    enum { PIECE = 1 << 13 }; /* elements: stays in the cache between reading and converting */
     if (t->dtype == BEAM_F32)
-        return beam_weights_read_raw(w, t, out);
+        return beam_weights_read_raw_at(w, t, first, count, out);
     if (t->dtype != BEAM_BF16 && t->dtype != BEAM_F16 && t->dtype != BEAM_F64)
         return BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s: has dtype %s where a floating-point one is expected",
                          beam_weights_file(w, t), t->name, beam_dtype_name(t->dtype));
-    _Alignas(8) char piece[PIECE];
-    const size_t size = beam_dtype_size(t->dtype);
-    for (uint64_t at = 0; at < t->bytes; at += PIECE) {
-        const size_t n = t->bytes - at < PIECE ? (size_t)(t->bytes - at) : PIECE;
-        BEAM_TRY(beam_read_at(w->shard[t->file].fd, w->shard[t->file].path, t->offset + at, piece, n));
-        to_f32(t->dtype, piece, out + at / size, n / size);
+    _Alignas(8) char piece[PIECE * sizeof(double)];
+    for (int64_t at = 0; at < count; at += PIECE) {
+        const int64_t n = count - at < PIECE ? count - at : PIECE;
+        BEAM_TRY(beam_weights_read_raw_at(w, t, first + at, n, piece));
+        to_f32(t->dtype, piece, out + at, (size_t)n);
     }
     return BEAM_OK;
+}
+
+beam_status beam_weights_read_f32(const beam_weights *w, const beam_weight *t, float *out)
+{
+    return beam_weights_read_f32_at(w, t, 0, (int64_t)(t->bytes / beam_dtype_size(t->dtype)), out);
 }

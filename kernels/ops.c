@@ -87,6 +87,60 @@ void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_ten
     be->ops->gemm(be, c, a, ta, b, tb, alpha, beta);
 }
 
+void beam_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(y, be->real, y.ndim, y.dim) && beam_last_dim(y) > 0);
+    BEAM_ASSERT(beam_is(bias, be->real, BEAM_DIMS(beam_last_dim(y))));
+    be->ops->add_bias(be, y, bias);
+}
+
+void beam_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(dy, be->real, dy.ndim, dy.dim) && beam_last_dim(dy) > 0);
+    BEAM_ASSERT(beam_is(dbias, be->real, BEAM_DIMS(beam_last_dim(dy))));
+    be->ops->bias_grad(be, dbias, dy);
+}
+
+void beam_clip(beam_backend *be, beam_tensor x, double limit)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(x, be->real, x.ndim, x.dim) && limit > 0);
+    be->ops->clip(be, x, limit);
+}
+
+void beam_clip_grad(beam_backend *be, beam_tensor dx, beam_tensor x, double limit)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(x, be->real, x.ndim, x.dim) && beam_is_like(dx, x) && limit > 0);
+    be->ops->clip_grad(be, dx, x, limit);
+}
+
+void beam_add_gated(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor score)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(x, be->real, BEAM_DIMS(x.dim[0], x.dim[1])) && beam_is_like(y, x));
+    BEAM_ASSERT(beam_is(score, be->real, BEAM_DIMS(x.dim[0])));
+    be->ops->add_gated(be, y, x, score);
+}
+
+void beam_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, beam_tensor dy, beam_tensor x,
+                         beam_tensor score)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(beam_is(x, be->real, BEAM_DIMS(x.dim[0], x.dim[1])));
+    BEAM_ASSERT(beam_is_like(dx, x) && beam_is_like(dy, x));
+    BEAM_ASSERT(beam_is(score, be->real, BEAM_DIMS(x.dim[0])) && beam_is_like(dscore, score));
+    be->ops->add_gated_grad(be, dx, dscore, dy, x, score);
+}
+
 void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id)
 {
     if (be->status)

@@ -37,19 +37,27 @@ static bool has_terms(const beam_backend *be, const beam_gate_terms *terms, int6
            beam_is_absent_or(terms->rank_bias, be->real, BEAM_DIMS(top_k));
 }
 
+/* The groups are equal, and those kept hold enough experts for the candidates. */
+static bool is_possible(beam_router_rule rule, int64_t experts, int64_t top_k)
+{
+    return rule.groups > 0 && experts % rule.groups == 0 && rule.kept_groups <= rule.groups &&
+           top_k <= rule.kept_groups * (experts / rule.groups);
+}
+
 void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                      bool normalize)
+                      beam_router_rule rule)
 {
     if (be->status)
         return;
     BEAM_ASSERT(has_candidates(route, logits.dim[0], logits.dim[1]));
     BEAM_ASSERT(logits.dtype == be->real && logits.ndim == 2 && beam_is_like(prob, logits));
     BEAM_ASSERT(is_per_pair(route->weight, be->real, route));
-    be->ops->router_topk(be, route, prob, logits, normalize);
+    BEAM_ASSERT(is_possible(rule, logits.dim[1], route->expert.dim[1]));
+    be->ops->router_topk(be, route, prob, logits, rule);
 }
 
 void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
-                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize)
+                      beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule)
 {
     if (be->status)
         return;
@@ -58,7 +66,8 @@ void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight
     BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) && beam_is_like(dlogits, prob));
     BEAM_ASSERT(beam_is_absent_or(dprob, be->real, BEAM_DIMS(experts)));
     BEAM_ASSERT(!dprob.data || beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
-    be->ops->router_grad(be, dlogits, dweight, route, prob, dprob, counted, normalize);
+    BEAM_ASSERT(is_possible(rule, experts, route->expert.dim[1]));
+    be->ops->router_grad(be, dlogits, dweight, route, prob, dprob, counted, rule);
 }
 
 void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
@@ -95,8 +104,8 @@ void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor produ
 }
 
 void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                         const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                         beam_tensor counted, double penalty, beam_mask_form form)
+                         const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                         const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form)
 {
     if (be->status)
         return;
@@ -105,8 +114,38 @@ void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dwe
                 has_candidates(route, tokens, experts));
     BEAM_ASSERT(has_mask(be, route) && has_terms(be, grad, experts, route->expert.dim[1]));
     BEAM_ASSERT(is_per_pair(dpair, be->real, route) && is_per_pair(dweight, be->real, route));
+    BEAM_ASSERT(!dgiven.data || is_per_pair(dgiven, be->real, route));
     BEAM_ASSERT(beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
-    be->ops->mask_gate_grad(be, dproduct, dweight, grad, dpair, route, counted, penalty, form);
+    be->ops->mask_gate_grad(be, dproduct, dweight, grad, dpair, dgiven, route, counted, penalty, form);
+}
+
+/* y [T,D] of tokens goes with a vector [D] of every expert. */
+static bool gives_back(const beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route)
+{
+    const int64_t tokens = y.dim[0], width = y.dim[1], experts = given.dim[0];
+    return beam_is(y, be->real, BEAM_DIMS(tokens, width)) &&
+           beam_is(given, be->real, BEAM_DIMS(experts, width)) && has_candidates(route, tokens, experts) &&
+           has_mask(be, route);
+}
+
+void beam_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
+                    beam_mask_form form)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(gives_back(be, y, given, route));
+    be->ops->give_back(be, y, given, route, form);
+}
+
+void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
+                         beam_tensor given, const beam_route *route, beam_mask_form form)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(gives_back(be, dy, given, route) && is_per_pair(dgiven, be->real, route));
+    BEAM_ASSERT(!dvector.data || (beam_is_like(dvector, given) && has_plan(route, dy.dim[0]) &&
+                                  route->kept.dim[0] == given.dim[0]));
+    be->ops->give_back_grad(be, dvector, dgiven, dy, given, route, form);
 }
 
 void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted)

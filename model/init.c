@@ -9,17 +9,31 @@ static bool is_norm(const beam_param *p)
     return strstr(p->name, "norm") != NULL;
 }
 
-/* normal > 0: random with that standard deviation; else the constant. */
+static bool is_bias(const beam_param *p)
+{
+    const char *dot = strrchr(p->name, '.');
+    return dot && strcmp(dot, ".bias") == 0;
+}
+
+/* normal > 0: random with that standard deviation; else the constant. In pieces: a stacked parameter is as
+ * large as the experts of a layer together. */
 static beam_status fill(beam_backend *be, const beam_param *p, uint64_t seed, double normal, double constant)
 {
-    const int64_t n = beam_count(p->value);
-    float *values = malloc((size_t)n * sizeof *values);
+    enum { PIECE = 1 << 20 };
+    const int64_t n = beam_count(p->value), most = n < PIECE ? n : PIECE;
+    const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(n));
+    float *values = malloc((size_t)most * sizeof *values);
     if (!values)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to initialise %s", p->name);
     const uint64_t stream = beam_hash_string(p->name);
-    for (int64_t i = 0; i < n; i++)
-        values[i] = (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)i) : constant);
-    const beam_status status = beam_param_set_f32(be, p, values);
+    beam_status status = BEAM_OK;
+    for (int64_t first = 0, count; !status && first < n; first += count) {
+        count = n - first < most ? n - first : most;
+        for (int64_t i = 0; i < count; i++)
+            values[i] = (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)(first + i))
+                                           : constant);
+        status = beam_tensor_set_f32(be, beam_rows(flat, first, count), values);
+    }
     free(values);
     return status;
 }
@@ -32,8 +46,8 @@ beam_status beam_model_init_base(beam_model *m, uint64_t seed)
         const beam_param *p = &params.at[i];
         if (p->flags & BEAM_MASK_GATE)
             continue;
-        BEAM_TRY(is_norm(p) ? fill(beam_model_backend(m), p, 0, 0, 1.0)
-                            : fill(beam_model_backend(m), p, seed, deviation, 0));
+        const double normal = is_norm(p) || is_bias(p) ? 0 : deviation;
+        BEAM_TRY(fill(beam_model_backend(m), p, seed, normal, is_norm(p) ? 1 : 0));
     }
     return BEAM_OK;
 }

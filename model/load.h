@@ -7,20 +7,21 @@
 typedef enum { BEAM_GATES_OPEN, BEAM_GATES_ZERO } beam_gate_init;
 
 /* Reads every tensor of the base model, and those of the mask gates if `gates` is true, from the safetensors
- * of `folder`. BEAM_EMODEL if one is missing or has another shape, or if the folder holds mask gates that
- * would be ignored. */
+ * of `folder`, in either layout of experts (model/hf_map.h), a few MB at a time: the only memory of the size
+ * of a tensor is the model's own. BEAM_EMODEL if one is missing or has another shape, or if the folder holds
+ * a tensor that would be ignored: another model than the one that was saved. */
 beam_status beam_model_load(beam_model *m, const char *folder, bool gates);
 
-/* Base parameters as a fresh Hugging Face model's: norms 1, matrices normal with standard deviation
- * initializer_range, from counters keyed by (seed, name). */
+/* Base parameters as a fresh Hugging Face model's: norms 1, biases 0, matrices normal with standard
+ * deviation initializer_range, from counters keyed by (seed, name). */
 beam_status beam_model_init_base(beam_model *m, uint64_t seed);
 
 /* Mask gates (method: initialisation). zero: all parameters 0, as in the paper, so every u is 0 and every
  * expert is kept. open: b = init_bias, and a = 1 where the gate has router-aware terms. */
 beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double init_bias);
 
-/* A parameter's values to and from host memory of beam_count(value) floats. */
-beam_status beam_param_set_f32(beam_backend *be, const beam_param *p, const float *values);
+/* A tensor's values from and to host memory of beam_count(t) floats. Both wait for the device. */
+beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *values);
 beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values);
 
 #endif

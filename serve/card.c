@@ -17,9 +17,10 @@ static void write_masked(FILE *f, const beam_model_config *c, const beam_export_
     if (isfinite(o->avg_active))
         fprintf(f, "At the end of training %.2f of %lld ran on average.", o->avg_active, (long long)c->top_k);
     fprintf(
-        f, "\n\n- base model: `%s`\n- threshold: %g\n- mask gates: %lld layers, `mask_gate.weight`%s%s\n\n",
+        f, "\n\n- base model: `%s`\n- threshold: %g\n- mask gates: %lld layers, `mask_gate.weight`%s%s%s\n\n",
         o->base, c->mask.threshold, (long long)beam_moe_layers(c), c->mask.bias ? ", `mask_gate.bias`" : "",
-        c->mask.router_features ? ", `mask_gate.router_scale`, `mask_gate.rank_bias`" : "");
+        c->mask.router_features ? ", `mask_gate.router_scale`, `mask_gate.rank_bias`" : "",
+        c->mask.give_back ? ", `mask_gate.dropped_output`" : "");
     fputs("A program that does not know the `expert_mask` block of `config.json` must not run this folder: "
           "without the\n"
           "masks it is another model.",

@@ -11,6 +11,7 @@
 #include "data/file.h"
 #include "data/hf_export.h"
 #include "data/safetensors.h"
+#include "model/families/families.h"
 #include "model/hf_map.h"
 #include "model/load.h"
 #include "serve/card.h"
@@ -22,10 +23,9 @@ typedef struct {
     beam_model *model;
     beam_params params;
     beam_hf_map map;
-    beam_weights *base; /* NULL if nothing is copied */
-    float *param; /* host image of parameter number `loaded`: experts of one parameter follow one another */
-    float *tensor;
-    int loaded;
+    beam_weights *base;  /* NULL if nothing is copied */
+    beam_hf_map in_base; /* the same runs as the base's layout names them */
+    float *chunk;        /* host memory for rows under way */
     beam_weight_source *sources;
     int64_t n;
 } exporter;
@@ -37,20 +37,17 @@ static bool trained(const exporter *x, const beam_hf_tensor *t)
 
 static beam_status fill_trained(exporter *x, const beam_hf_tensor *t, void *bytes)
 {
-    const beam_param *p = &x->params.at[t->param];
-    if (x->loaded != t->param) {
-        x->loaded = -1;
-        BEAM_TRY(beam_tensor_get_f32(beam_model_backend(x->model), p->value, x->param));
-        x->loaded = t->param;
-    }
-    if (x->options->dtype == BEAM_F32) {
-        beam_hf_gather(t, p, x->param, bytes, sizeof(float));
-        return BEAM_OK;
-    }
-    beam_hf_gather(t, p, x->param, x->tensor, sizeof(float));
+    beam_backend *be = beam_model_backend(x->model);
+    const beam_tensor value = x->params.at[t->param].value;
+    if (x->options->dtype == BEAM_F32)
+        return beam_hf_get(be, t, value, 0, t->rows, bytes);
     uint16_t *half = bytes;
-    for (int64_t i = 0; i < beam_hf_count(t); i++)
-        half[i] = beam_f32_to_bf16(x->tensor[i]);
+    for (int64_t r = 0, n; r < t->rows; r += n) {
+        n = beam_hf_chunk(t, r);
+        BEAM_TRY(beam_hf_get(be, t, value, r, n, x->chunk));
+        for (int64_t i = 0; i < n * t->row; i++)
+            *half++ = beam_f32_to_bf16(x->chunk[i]);
+    }
     return BEAM_OK;
 }
 
@@ -60,11 +57,12 @@ static beam_status fill(void *context, int64_t item, void *bytes)
     const beam_hf_tensor *t = &x->map.at[item];
     if (trained(x, t))
         return fill_trained(x, t, bytes);
-    return beam_weights_read_raw(x->base, beam_weights_find(x->base, t->name), bytes);
+    const beam_hf_tensor *from = &x->in_base.at[item];
+    const beam_weight *w = beam_weights_find(x->base, from->name);
+    return beam_weights_read_raw_at(x->base, w, from->first, from->rows * from->row, bytes);
 }
 
-/* One source per tensor of the folder, in the order of parameters: each is fetched from the device once for
- * all its experts, and exporting again gives the same bytes. */
+/* One source per tensor of the folder, in the order of parameters: exporting again gives the same bytes. */
 static beam_status list_sources(exporter *x)
 {
     x->sources = calloc((size_t)x->map.n, sizeof *x->sources);
@@ -81,29 +79,34 @@ static beam_status list_sources(exporter *x)
         memcpy(s->dim, t->dim, sizeof s->dim);
         snprintf(s->name, sizeof s->name, "%s", t->name);
         if (!trained(x, t)) {
-            const beam_weight *w = beam_weights_find(x->base, t->name);
-            if (!w)
-                return BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s is gone since training", x->options->base,
-                                 t->name);
+            const beam_hf_tensor *from = &x->in_base.at[i];
+            const beam_weight *w = beam_weights_find(x->base, from->name);
+            if (!w || w->bytes != beam_bytes(beam_view(NULL, w->dtype, from->ndim, from->dim)))
+                return BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s has changed since the model was loaded",
+                                 x->options->base, from->name);
             s->dtype = w->dtype;
         }
     }
     return BEAM_OK;
 }
 
+static beam_status open_base(exporter *x)
+{
+    beam_hf_layout layout;
+    BEAM_TRY(beam_weights_open(x->options->base, &x->base));
+    BEAM_TRY(beam_hf_layout_of(x->base, x->options->base, &layout));
+    return beam_hf_map_build(beam_model_config_of(x->model), x->params, layout, &x->in_base);
+}
+
 static beam_status open_exporter(exporter *x, beam_model *m, const beam_export_options *options)
 {
-    *x = (exporter){.options = options, .model = m, .params = beam_model_params(m), .loaded = -1};
-    int64_t most = 1;
-    for (int i = 0; i < x->params.n; i++)
-        most = beam_count(x->params.at[i].value) > most ? beam_count(x->params.at[i].value) : most;
-    x->param = malloc((size_t)most * sizeof *x->param);
-    x->tensor = malloc((size_t)most * sizeof *x->tensor);
-    if (!x->param || !x->tensor)
+    *x = (exporter){.options = options, .model = m, .params = beam_model_params(m)};
+    BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), x->params, BEAM_HF_PUBLISHED, &x->map));
+    x->chunk = malloc((size_t)beam_hf_longest_chunk(&x->map) * sizeof *x->chunk);
+    if (!x->chunk)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to export");
-    BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), x->params, &x->map));
     if (!options->base_trained && !options->adapter_only)
-        BEAM_TRY(beam_weights_open(options->base, &x->base));
+        BEAM_TRY(open_base(x));
     return list_sources(x);
 }
 
@@ -111,9 +114,9 @@ static void close_exporter(exporter *x)
 {
     beam_weights_close(x->base);
     beam_hf_map_free(&x->map);
+    beam_hf_map_free(&x->in_base);
     free(x->sources);
-    free(x->param);
-    free(x->tensor);
+    free(x->chunk);
 }
 
 static beam_status write_config(const exporter *x, const char *folder)
@@ -126,7 +129,8 @@ static beam_status write_config(const exporter *x, const char *folder)
     else
         snprintf(from, sizeof from, "%s", x->options->base);
     BEAM_TRY(beam_join_path(to, sizeof to, folder, "config.json"));
-    beam_hf_export e = {.mask = c->mask,
+    beam_hf_export e = {.architecture = beam_family_of(c)->architecture,
+                        .mask = c->mask,
                         .mask_dtype = x->options->dtype,
                         .dtype = x->options->dtype,
                         .masked_layers = beam_moe_layers(c),

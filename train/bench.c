@@ -70,7 +70,7 @@ static beam_status set_gates(beam_model *m, int active)
     beam_status status = BEAM_OK;
     for (int i = 0; !status && i < params.n; i++)
         if (strstr(params.at[i].name, "mask_gate.rank_bias"))
-            status = beam_param_set_f32(beam_model_backend(m), &params.at[i], ranks);
+            status = beam_tensor_set_f32(beam_model_backend(m), params.at[i].value, ranks);
     free(ranks);
     return status;
 }

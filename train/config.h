@@ -38,7 +38,7 @@ typedef struct {
         double target_active; /* NAN: fixed beta */
         double target_rate;   /* eta of the controller */
         int64_t penalty_warmup_steps;
-        bool router_features;
+        bool router_features, give_back;
     } mask;
 
     /* data: token files (.h5) for train and eval; text or JSONL for preprocess */

@@ -91,8 +91,6 @@ typedef struct {
     beam_model *model;
     beam_params params;
     beam_hf_map map;
-    float *param; /* host image of the gradient of parameter number `loaded` */
-    int loaded;
     float scalar[SCALARS];
     beam_weight_source *sources;
     int64_t n;
@@ -102,14 +100,7 @@ static beam_status fill_gradient(void *context, int64_t item, void *bytes)
 {
     writer *w = context;
     const beam_hf_tensor *t = &w->map.at[item];
-    const beam_param *p = &w->params.at[t->param];
-    if (w->loaded != t->param) {
-        w->loaded = -1;
-        BEAM_TRY(beam_tensor_get_f32(beam_model_backend(w->model), p->grad, w->param));
-        w->loaded = t->param;
-    }
-    beam_hf_gather(t, p, w->param, bytes, sizeof *w->param);
-    return BEAM_OK;
+    return beam_hf_get(beam_model_backend(w->model), t, w->params.at[t->param].grad, 0, t->rows, bytes);
 }
 
 static beam_status fill_scalar(void *context, int64_t item, void *bytes)
@@ -159,14 +150,10 @@ static void list_scalars(writer *w, const beam_grads_result *r)
 
 static beam_status open_writer(writer *w, beam_model *m)
 {
-    *w = (writer){.model = m, .params = beam_model_params(m), .loaded = -1};
-    int64_t most = 1;
-    for (int i = 0; i < w->params.n; i++)
-        most = beam_count(w->params.at[i].value) > most ? beam_count(w->params.at[i].value) : most;
-    BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), w->params, &w->map));
-    w->param = malloc((size_t)most * sizeof *w->param);
+    *w = (writer){.model = m, .params = beam_model_params(m)};
+    BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), w->params, BEAM_HF_PUBLISHED, &w->map));
     w->sources = calloc((size_t)(w->map.n + SCALARS), sizeof *w->sources);
-    return w->param && w->sources ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory to write gradients");
+    return w->sources ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory to write gradients");
 }
 
 beam_status beam_gradients_write(beam_model *m, const beam_grads_result *r, const char *path,
@@ -181,7 +168,6 @@ beam_status beam_gradients_write(beam_model *m, const beam_grads_result *r, cons
         status = beam_safetensors_write(path, w.sources, w.n);
     }
     beam_hf_map_free(&w.map);
-    free(w.param);
     free(w.sources);
     return status;
 }

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
+#include "model/families/families.h"
 #include "model/load.h"
 #include "train/memory.h"
 #include "train/snapshot.h"
@@ -23,6 +24,7 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
         .add = c->mask.mode == BEAM_MASK_ON,
         .bias = c->mask.init == BEAM_INIT_OPEN,
         .router_features = c->mask.router_features,
+        .give_back = c->mask.give_back,
         .threshold = c->mask.threshold,
         .open = c->mask.init == BEAM_INIT_OPEN,
         .init_bias = c->mask.init_bias,
@@ -43,12 +45,13 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
             "%s: no such folder. A model is a Hugging Face folder (config.json and safetensors), or "
             "random:<config.json>",
             name);
-    BEAM_TRY(beam_hf_config_read(path, out));
+    BEAM_TRY(beam_model_config_read(path, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,
                                        .bias = gates->bias,
-                                       .router_features = gates->router_features};
+                                       .router_features = gates->router_features,
+                                       .give_back = gates->give_back};
     if (gates->add && beam_moe_layers(out) == 0)
         return BEAM_FAIL(BEAM_EMODEL, "%s: no layer is a mixture of experts, so there is nothing to mask",
                          path);
@@ -70,10 +73,11 @@ static beam_status fill(beam_model *m, const char *name, const beam_gate_request
 static void warn_overruled(const char *name, const beam_mask_config *found, const beam_gate_request *asked)
 {
     if (found->threshold != asked->threshold || found->bias != asked->bias ||
-        found->router_features != asked->router_features)
-        beam_warn("%s brings its own mask gates (threshold %g, bias %s, router features %s); mask.threshold, "
-                  "mask.init and mask.router_features do not change them",
-                  name, found->threshold, found->bias ? "yes" : "no", found->router_features ? "yes" : "no");
+        found->router_features != asked->router_features || found->give_back != asked->give_back)
+        beam_warn("%s brings its own mask gates (threshold %g, bias %s, router features %s, give back %s); "
+                  "mask.threshold, mask.init, mask.router_features and mask.give_back do not change them",
+                  name, found->threshold, found->bias ? "yes" : "no", found->router_features ? "yes" : "no",
+                  found->give_back ? "yes" : "no");
 }
 
 static beam_status require_memory(const char *name, const beam_model_config *config,

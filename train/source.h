@@ -10,7 +10,7 @@
 /* What the caller wants of mask gates. */
 typedef struct {
     bool add; /* give the model gates if the folder has none */
-    bool bias, router_features;
+    bool bias, router_features, give_back;
     double threshold;
     bool open; /* initialise added gates open, with `init_bias`; else zero */
     double init_bias;

@@ -20,6 +20,13 @@ void beam_cpu_copy(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_cpu_add(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_cpu_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb,
                    double alpha, double beta);
+void beam_cpu_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias);
+void beam_cpu_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy);
+void beam_cpu_clip(beam_backend *be, beam_tensor x, double limit);
+void beam_cpu_clip_grad(beam_backend *be, beam_tensor dx, beam_tensor x, double limit);
+void beam_cpu_add_gated(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor score);
+void beam_cpu_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, beam_tensor dy,
+                             beam_tensor x, beam_tensor score);
 void beam_cpu_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
 void beam_cpu_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
 void beam_cpu_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
@@ -44,17 +51,22 @@ void beam_cpu_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor ta
 
 /* Mixture of experts. */
 void beam_cpu_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                          bool normalize);
+                          beam_router_rule rule);
 void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
-                          beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize);
+                          beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule);
 void beam_cpu_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                           beam_tensor counted);
 void beam_cpu_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
 void beam_cpu_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                         const beam_gate_terms *terms);
 void beam_cpu_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                             const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                             beam_tensor counted, double penalty, beam_mask_form form);
+                             const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                             const beam_route *route, beam_tensor counted, double penalty,
+                             beam_mask_form form);
+void beam_cpu_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
+                        beam_mask_form form);
+void beam_cpu_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
+                             beam_tensor given, const beam_route *route, beam_mask_form form);
 void beam_cpu_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
 void beam_cpu_route_plan(beam_backend *be, const beam_route *route);
 void beam_cpu_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,

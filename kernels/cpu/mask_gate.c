@@ -4,7 +4,6 @@
 #include <string.h>
 #include <tgmath.h>
 
-#include "kernels/cpu/columns.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/real.h"
 #include "kernels/cpu/vec.h"
@@ -32,13 +31,13 @@ void beam_cpu_gate_open(beam_backend *be, const beam_route *route, int keep, boo
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         real *weight = beam_real(route->weight) + t * K;
-        const real sum = weight_sum(weight, kept);
+        const real gain = renormalize ? weight_sum(weight, K) / weight_sum(weight, kept) : 1;
         for (int64_t k = 0; k < K; k++) {
             beam_real(route->logit)[t * K + k] = 0;
             beam_real(route->gate)[t * K + k] = 1;
             ((uint8_t *)route->keep.data)[t * K + k] = k < kept;
-            if (renormalize && k < kept)
-                weight[k] /= sum;
+            if (k < kept)
+                weight[k] *= gain;
         }
     }
 }
@@ -68,9 +67,18 @@ void beam_cpu_mask_gate(beam_backend *be, const beam_route *route, beam_tensor p
     }
 }
 
+/* dL/dg of a pair: `a` is what running its expert is worth, `given` (NULL: 0) what dropping it gives back. */
+static real weight_grad(real a, const real *given, real q, bool kept, beam_mask_form form)
+{
+    if (form == BEAM_MASK_SOFT)
+        return given ? q * a + (1 - q) * *given : q * a;
+    return kept ? a : given ? *given : 0;
+}
+
 /* du of every token's candidates into dproduct, and the gradient of the combine weights. */
 static void pair_grads(beam_backend *be, beam_tensor dproduct, beam_tensor dweight, beam_tensor dpair,
-                       const beam_route *route, const uint8_t *counted, real penalty, beam_mask_form form)
+                       beam_tensor dgiven, const beam_route *route, const uint8_t *counted, real penalty,
+                       beam_mask_form form)
 {
     const int64_t tokens = dproduct.dim[0], E = dproduct.dim[1], K = route->expert.dim[1];
     const uint8_t *keep = route->keep.data;
@@ -80,22 +88,11 @@ static void pair_grads(beam_backend *be, beam_tensor dproduct, beam_tensor dweig
         memset(du, 0, (size_t)E * sizeof(real));
         for (int64_t r = t * K; r < (t + 1) * K; r++) {
             const real a = beam_real(dpair)[r], q = beam_real(route->gate)[r];
-            const real task = beam_real(route->weight)[r] * a;
+            const real *given = dgiven.data ? beam_real(dgiven) + r : NULL;
+            const real task = beam_real(route->weight)[r] * (given ? a - *given : a);
             du[beam_i32(route->expert)[r]] = (counted[t] ? task + penalty : task) * q * (1 - q);
-            beam_real(dweight)[r] = form == BEAM_MASK_SOFT ? q * a : keep[r] ? a : 0;
+            beam_real(dweight)[r] = weight_grad(a, given, q, keep[r] != 0, form);
         }
-    }
-}
-
-/* bias[E] += the column sums of du[T,E]. */
-static void bias_grad(beam_backend *be, real *bias, beam_tensor du)
-{
-#pragma omp parallel for num_threads(be->threads) schedule(static)
-    for (int64_t first = 0; first < du.dim[1]; first += BEAM_COLUMN_BLOCK) {
-        double sum[BEAM_COLUMN_BLOCK];
-        const int64_t n = beam_sum_columns(sum, du, first, NULL);
-        for (int64_t i = 0; i < n; i++)
-            bias[first + i] += (real)sum[i];
     }
 }
 
@@ -127,12 +124,13 @@ static void rank_grads(beam_backend *be, real *rank_bias, real *scale, beam_tens
 }
 
 void beam_cpu_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                             const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                             beam_tensor counted, double penalty, beam_mask_form form)
+                             const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                             const beam_route *route, beam_tensor counted, double penalty,
+                             beam_mask_form form)
 {
-    pair_grads(be, dproduct, dweight, dpair, route, counted.data, (real)penalty, form);
+    pair_grads(be, dproduct, dweight, dpair, dgiven, route, counted.data, (real)penalty, form);
     if (grad->bias.data)
-        bias_grad(be, grad->bias.data, dproduct);
+        beam_cpu_bias_grad(be, grad->bias, dproduct);
     if (grad->rank_bias.data || grad->scale.data)
         rank_grads(be, grad->rank_bias.data, grad->scale.data, dproduct, route);
 }

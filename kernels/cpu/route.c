@@ -1,6 +1,7 @@
 /* Pairs of (token, candidate) grouped by expert, and the moves between tokens and grouped rows. */
 #include <string.h>
 
+#include "kernels/cpu/axpy.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/real.h"
 
@@ -66,14 +67,6 @@ void beam_cpu_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, 
                 memcpy(beam_real(rows_x) + row[r] * D, beam_real(x) + t * D, (size_t)D * sizeof(real));
 }
 
-/* y[n] += w * x[n] */
-static void add_scaled(real *restrict y, const real *restrict x, real w, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] += w * x[i];
-}
-
 void beam_cpu_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
                                 beam_rows_of rows)
 {
@@ -83,7 +76,7 @@ void beam_cpu_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor dr
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t r = t * K; r < (t + 1) * K; r++)
             if (in_rows(route, r, rows))
-                add_scaled(beam_real(dx) + t * D, beam_real(drows) + row[r] * D, 1, D);
+                beam_axpy(beam_real(dx) + t * D, beam_real(drows) + row[r] * D, 1, D);
 }
 
 /* Whether a pair runs in this form, and how its output weighs. */
@@ -105,17 +98,8 @@ void beam_cpu_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y,
         memset(sum, 0, (size_t)D * sizeof(real));
         for (int64_t r = t * K; r < (t + 1) * K; r++)
             if (pair_weight(&w, route, r, form))
-                add_scaled(sum, beam_real(rows_y) + row[r] * D, w, D);
+                beam_axpy(sum, beam_real(rows_y) + row[r] * D, w, D);
     }
-}
-
-static real dot(const real *a, const real *b, int64_t n)
-{
-    real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
 }
 
 void beam_cpu_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
@@ -128,7 +112,7 @@ void beam_cpu_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tenso
         const real *d = beam_real(dy) + t * D;
         for (int64_t r = t * K; r < (t + 1) * K; r++) {
             real w;
-            beam_real(dpair)[r] = dot(d, beam_real(rows_y) + row[r] * D, D);
+            beam_real(dpair)[r] = beam_dot(d, beam_real(rows_y) + row[r] * D, D);
             if (!drows.data || !pair_weight(&w, route, r, form))
                 continue;
             real *out = beam_real(drows) + row[r] * D; /* may be the row of rows_y just read */

@@ -18,21 +18,48 @@ static void softmax(real *prob, const real *logit, int64_t n)
         prob[e] /= sum;
 }
 
-/* The k largest of logit[n] into expert[k], best first, equal ones in the order of ids. The order of logits
- * is that of the probabilities, without the ties that rounding and underflow add to those. NaN counts as the
- * lowest logit: ids stay valid and distinct, and the NaN probabilities carry the error on to the loss.
- * left[n] is scratch: the logits not taken yet, NaN where taken, which is never the largest and equals
- * nothing. */
-static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, real *left)
+/* The largest of left[n] that is not NaN. */
+static real largest(const real *left, int64_t n)
+{
+    real high = -(real)INFINITY;
+#pragma omp simd reduction(max : high)
+    for (int64_t e = 0; e < n; e++)
+        high = left[e] > high ? left[e] : high;
+    return high;
+}
+
+/* Takes the `drop` groups out of left[n] whose largest number is lowest; of equal ones the last. */
+static void drop_groups(real *left, int64_t n, int groups, int drop)
+{
+    const int64_t length = n / groups;
+    for (int i = 0; i < drop; i++) {
+        int64_t worst = -1;
+        real low = 0;
+        for (int64_t at = 0; at < n; at += length) {
+            const real high = largest(left + at, length);
+            if (!isnan(left[at]) && (worst < 0 || high <= low)) {
+                worst = at;
+                low = high;
+            }
+        }
+        for (int64_t e = worst; e < worst + length; e++)
+            left[e] = (real)NAN;
+    }
+}
+
+/* The k largest of logit[n] that the rule allows into expert[k], best first, equal ones in the order of ids.
+ * The order of logits is that of the probabilities, without the ties that rounding and underflow add to
+ * those. NaN counts as the lowest logit: ids stay valid and distinct, and the NaN probabilities carry the
+ * error on to the loss. left[n] is scratch: the logits not taken yet, NaN where taken, which is never the
+ * largest and equals nothing. */
+static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, beam_router_rule rule, real *left)
 {
     for (int64_t e = 0; e < n; e++)
         left[e] = isnan(logit[e]) ? -(real)INFINITY : logit[e];
+    drop_groups(left, n, rule.groups, rule.groups - rule.kept_groups);
     for (int64_t i = 0; i < k; i++) {
-        real high = -(real)INFINITY;
+        const real high = largest(left, n);
         int32_t best = 0;
-#pragma omp simd reduction(max : high)
-        for (int64_t e = 0; e < n; e++)
-            high = left[e] > high ? left[e] : high;
         while (left[best] != high)
             best++;
         expert[i] = best;
@@ -41,30 +68,31 @@ static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, real 
 }
 
 void beam_cpu_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                          bool normalize)
+                          beam_router_rule rule)
 {
     const int64_t tokens = logits.dim[0], E = logits.dim[1], K = route->expert.dim[1];
+    const real scale = (real)rule.scale;
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         const real *logit = beam_real(logits) + t * E;
         real *p = beam_real(prob) + t * E, *weight = beam_real(route->weight) + t * K, sum = 0;
         int32_t *expert = (int32_t *)route->expert.data + t * K;
-        topk(expert, K, logit, E, p);
+        topk(expert, K, logit, E, rule, p);
         softmax(p, logit, E);
         for (int64_t k = 0; k < K; k++)
             sum += weight[k] = p[expert[k]];
-        for (int64_t k = 0; normalize && k < K; k++)
-            weight[k] /= sum;
+        for (int64_t k = 0; k < K; k++)
+            weight[k] = (rule.normalize ? weight[k] / sum : weight[k]) * scale;
     }
 }
 
-/* dp[E] += dL/dprob of one token's candidates, from the gradient of their weights: w = p, or w = p / sum of
- * p. */
+/* dp[E] += dL/dprob of one token's candidates, from the gradient of their weights, which are scale * p, or
+ * scale * p / sum of p. */
 static void weight_grad(real *dp, const real *dweight, const int32_t *expert, const real *p, int64_t K,
-                        bool normalize)
+                        beam_router_rule rule)
 {
     real sum = 1, shared = 0;
-    if (normalize) {
+    if (rule.normalize) {
         sum = 0;
         for (int64_t k = 0; k < K; k++) {
             sum += p[expert[k]];
@@ -73,11 +101,11 @@ static void weight_grad(real *dp, const real *dweight, const int32_t *expert, co
         shared /= sum;
     }
     for (int64_t k = 0; k < K; k++)
-        dp[expert[k]] += (dweight[k] - shared) / sum;
+        dp[expert[k]] += (real)rule.scale * (dweight[k] - shared) / sum;
 }
 
 void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
-                          beam_tensor prob, beam_tensor dprob, beam_tensor counted, bool normalize)
+                          beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule)
 {
     const int64_t tokens = prob.dim[0], E = prob.dim[1], K = route->expert.dim[1];
     const real *balance = beam_real(dprob);
@@ -88,7 +116,7 @@ void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dwe
         real *d = beam_real(dlogits) + t * E, dot = 0;
         for (int64_t e = 0; e < E; e++)
             d[e] = balance && is_counted[t] ? balance[e] : 0;
-        weight_grad(d, beam_real(dweight) + t * K, beam_i32(route->expert) + t * K, p, K, normalize);
+        weight_grad(d, beam_real(dweight) + t * K, beam_i32(route->expert) + t * K, p, K, rule);
 #pragma omp simd reduction(+ : dot)
         for (int64_t e = 0; e < E; e++)
             dot += p[e] * d[e];

@@ -16,7 +16,8 @@ typedef enum {
 typedef struct {
     const char *key;
     beam_key_treatment treatment;
-    const char *note; /* what it means, which values are accepted, or why it is ignored */
+    char value[96];   /* what is accepted, in words; empty if it is ignored */
+    const char *note; /* what it means, or why it is ignored */
 } beam_family_key;
 
 /* Names of tensors where families differ. Parameters are named as transformers 5 names a loaded model's
@@ -44,7 +45,8 @@ const beam_family *beam_family_of(const beam_model_config *c);
 /* Every family that is implemented, and the keys of its config.json: for documentation and tests. */
 int beam_family_count(void);
 const beam_family *beam_family_at(int i);
-/* keys[*n], those common to all families included; valid for ever. Row i of the list is `i`. */
+/* Number i of the family's keys, those of all families included; false if there are fewer. A key that ends in
+ * '*' stands for every key that starts so. */
 bool beam_family_key_at(const beam_family *f, int i, beam_family_key *out);
 
 #endif

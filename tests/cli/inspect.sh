@@ -1,6 +1,7 @@
 #!/bin/sh
 # beam inspect: every kind of thing, and what damage looks like.
 set -eu
+configs=$(cd "$(dirname "$0")/../fixtures/configs" && pwd)
 . "$(dirname "$0")/expect.sh"
 . "$(dirname "$0")/tiny.sh"
 "$beam" preprocess text.txt --out data.h5 --separator '<end>' >/dev/null
@@ -17,6 +18,10 @@ expect 0 "expert masks  none" inspect base --verify
 expect 0 "\"experts\":4,\"top_k\":2," inspect base --json
 expect 0 "{\"name\":\"lm_head.weight\",\"dtype\":\"f32\",\"shape\":[259,16]}" inspect base --json --tensors
 expect 0 "layers        2" inspect config.json
+expect 0 "keys and values from a latent of 512" inspect "$configs/DeepSeek-V2-Lite.json"
+expect 0 "rotation      yarn, factor 40" inspect "$configs/DeepSeek-V2-Lite.json"
+expect 0 "shared        one expert of width 5632, gated" inspect "$configs/Qwen1.5-MoE-A2.7B.json"
+expect 4 "\"gpt_oss\"; beam implements qwen3_moe" inspect "$configs/gpt-oss-20b.json"
 expect 0 " tensors" inspect base/model.safetensors
 check "one line of JSON" test "$("$beam" inspect base --json | wc -l)" -eq 1
 

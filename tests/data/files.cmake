@@ -1,5 +1,4 @@
 beam_test(data_file SOURCES test_file.c scratch.c LINK beam_data LABELS unit)
-beam_test(data_hf_config SOURCES test_hf_config.c scratch.c LINK beam_data LABELS unit)
 beam_test(data_safetensors SOURCES test_safetensors.c scratch.c LINK beam_data LABELS unit)
 beam_test(data_safetensors_hostile SOURCES test_safetensors_hostile.c scratch.c LINK beam_data LABELS unit)
 beam_test(data_checkpoint SOURCES test_checkpoint.c scratch.c LINK beam_data LABELS unit TIMEOUT 120)

@@ -65,6 +65,20 @@ static void make_sources(beam_weight_source t[SOURCES], filler *f)
     t[3].dim[1] = 0;
 }
 
+/* The last elements alone, more than are converted at a time if there are so many. */
+static void check_part(const beam_weights *w, const beam_weight *t, int64_t k, int64_t count)
+{
+    const int64_t first = count / 3, n = count - first;
+    float *out = malloc((size_t)(n + 1) * sizeof *out);
+    assert_non_null(out);
+    out[n] = -1;
+    assert_int_equal(beam_weights_read_f32_at(w, t, first, n, out), BEAM_OK);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(out[i] == value_at(k, first + i));
+    assert_true(out[n] == -1);
+    free(out);
+}
+
 static void check_sources(const char *path, const beam_weight_source *t, int64_t n)
 {
     beam_weights *w;
@@ -90,6 +104,7 @@ static void check_sources(const char *path, const beam_weight_source *t, int64_t
         assert_int_equal(beam_weights_read_f32(w, found, out), BEAM_OK);
         for (int64_t i = 0; i < count; i++)
             assert_true(out[i] == value_at(k, i));
+        check_part(w, found, k, count);
     }
     for (int64_t i = 1; i < n; i++)
         assert_true(strcmp(beam_weights_at(w, i - 1)->name, beam_weights_at(w, i)->name) < 0);

@@ -1,4 +1,5 @@
-/* Mask gates inside the whole model, in float: what must be bit for bit the same, and the extremes. */
+/* Mask gates inside whole models of every family, in float: what must be bit for bit the same, and the
+ * extremes. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,131 +9,181 @@
 
 #include <cmocka.h>
 
-#include "model/load.h"
+#include "model/hf_fixture.h"
 #include "model/tiny_model.h"
 #include "support/compare.h"
 #include "support/values.h"
 
 static const double penalty = 0.5;
 
-typedef struct {
-    beam_backend be;
-    tiny_batch batch;
-    beam_model_config config;
-} fixture;
-
-static void setup_with(fixture *f, int threads)
+/* The fixture's model with mask gates. */
+static void open_masked(hf_fixture *f, const char *variant, bool give_back)
 {
-    memset(f, 0, sizeof *f);
-    tiny_batch_make(&f->batch);
-    assert_int_equal(beam_backend_cpu(&f->be, threads), BEAM_OK);
-    f->config = tiny_config(true, false, false);
+    hf_fixture_open(f, variant, 1);
+    hf_fixture_masks(f, give_back);
 }
 
-static void token_losses(beam_model *m, const tiny_batch *b, double out[TINY_TOKENS])
+static void fill_named(beam_model *m, const char *part, double value)
 {
-    beam_model_forward(m, &b->batch, 0);
+    const beam_params params = beam_model_params(m);
+    int filled = 0;
+    for (int i = 0; i < params.n; i++)
+        if (strstr(params.at[i].name, part)) {
+            test_fill(params.at[i].value, value);
+            filled++;
+        }
+    assert_true(filled > 0);
+}
+
+static float *logits_of(beam_model *m, const hf_fixture *f)
+{
+    beam_model_forward(m, &f->batch, 0);
+    return hf_fixture_logits(m, &f->batch);
+}
+
+static size_t logit_bytes(const hf_fixture *f)
+{
+    return (size_t)(f->batch.tokens * f->config.vocab_size) * sizeof(float);
+}
+
+static void token_losses(beam_model *m, const beam_batch *b, double *out)
+{
+    beam_model_forward(m, b, 0);
     assert_int_equal(beam_model_token_losses(m, out), BEAM_OK);
 }
 
+/* Gates of zeros keep everything, whatever dropped experts would give back. */
 static void zero_gates_are_the_base_model(void **state)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
-    beam_model *masked = tiny_open(&f.config, BEAM_SCOPE_NONE, false, &f.be);
-    assert_int_equal(beam_model_init_gates(masked, BEAM_GATES_ZERO, 1.0), BEAM_OK);
+    hf_fixture f;
+    open_masked(&f, *state, true);
+    beam_model *masked = hf_fixture_model(&f, BEAM_SCOPE_NONE, false);
+    const char *const parts[] = {"mask_gate.weight", "mask_gate.bias", "router_scale", "rank_bias"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        fill_named(masked, parts[i], 0);
     f.config.mask.present = false;
-    beam_model *base = tiny_open(&f.config, BEAM_SCOPE_NONE, false, &f.be);
-    double with[TINY_TOKENS], without[TINY_TOKENS];
-    token_losses(masked, &f.batch, with);
-    token_losses(base, &f.batch, without);
-    assert_memory_equal(with, without, sizeof with);
+    beam_model *base = hf_fixture_model(&f, BEAM_SCOPE_NONE, false);
+    float *with = logits_of(masked, &f), *without = logits_of(base, &f);
+    assert_memory_equal(with, without, logit_bytes(&f));
+    free(with);
+    free(without);
     beam_model_close(masked);
     beam_model_close(base);
-    beam_backend_close(&f.be);
+    hf_fixture_close(&f);
 }
 
-static void closed_gates_leave_the_residual(void **state)
+static void assert_closed(beam_model *m)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
-    beam_model *m = tiny_open(&f.config, BEAM_SCOPE_ALL, false, &f.be);
-    const beam_params params = beam_model_params(m);
-    for (int i = 0; i < params.n; i++)
-        if (strstr(params.at[i].name, "mask_gate.bias"))
-            test_fill(params.at[i].value, -100);
-    tiny_gradients(m, &f.batch, penalty, 0);
-    double stats[2 * (BEAM_STAT_EXPERTS + 6)];
+    double stats[TINY_STATS];
     assert_int_equal(beam_model_take_stats(m, stats), BEAM_OK);
-    assert_true(stats[BEAM_STAT_KEPT] == 0);
-    assert_true(stats[BEAM_STAT_NONE_KEPT] == stats[BEAM_STAT_TOKENS]);
+    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(m)); i++) {
+        const double *row = stats + i * (BEAM_STAT_EXPERTS + beam_model_config_of(m)->experts);
+        assert_true(row[BEAM_STAT_KEPT] == 0 && row[BEAM_STAT_TOKENS] > 0);
+        assert_true(row[BEAM_STAT_NONE_KEPT] == row[BEAM_STAT_TOKENS]);
+    }
+}
+
+static void assert_no_expert_gradient(beam_model *m)
+{
+    const beam_params params = beam_model_params(m);
     for (int i = 0; i < params.n; i++) {
-        const bool expert = strstr(params.at[i].name, "experts") != NULL;
+        const bool expert = strstr(params.at[i].name, ".experts.") != NULL;
         for (int64_t j = 0; j < beam_count(params.at[i].grad); j++) {
             const double g = test_get(params.at[i].grad, j);
             assert_true(isfinite(g) && (!expert || g == 0));
         }
     }
+}
+
+/* With every candidate dropped, the routed part is exactly zero: the same bits as from experts whose last
+ * projection is zero. Shared experts run all the same. */
+static void closed_gates_leave_the_rest(void **state)
+{
+    hf_fixture f;
+    beam_forward_result r;
+    open_masked(&f, *state, false);
+    beam_model *m = hf_fixture_model(&f, BEAM_SCOPE_ALL, false);
+    fill_named(m, "mask_gate.bias", -100);
+    float *closed = logits_of(m, &f);
+    assert_int_equal(beam_model_result(m, &r), BEAM_OK);
+    assert_true(isfinite(r.loss) && r.loss > 0);
+    assert_closed(m);
+    tiny_gradients(m, &f.batch, penalty, 0);
+    assert_no_expert_gradient(m);
+
+    f.config.mask.present = false;
+    beam_model *base = hf_fixture_model(&f, BEAM_SCOPE_NONE, false);
+    fill_named(base, ".experts.down_proj", 0);
+    float *zero = logits_of(base, &f);
+    assert_memory_equal(closed, zero, logit_bytes(&f));
+    if (f.config.shared_size > 0) {
+        fill_named(base, ".shared_expert", 0);
+        float *nothing = logits_of(base, &f);
+        assert_memory_not_equal(closed, nothing, logit_bytes(&f));
+        free(nothing);
+    }
+    free(closed);
+    free(zero);
     beam_model_close(m);
-    beam_backend_close(&f.be);
+    beam_model_close(base);
+    hf_fixture_close(&f);
 }
 
 /* All gradients of one model, as a new block of its bytes. */
-static void *gradients_of(const fixture *f, beam_backend *be, beam_scope scope, bool checkpointing,
-                          beam_model **m)
+static void *gradients_of(hf_fixture *f, beam_scope scope, bool checkpointing, double balance, beam_model **m)
 {
-    *m = tiny_open(&f->config, scope, checkpointing, be);
-    tiny_gradients(*m, &f->batch, penalty, 0);
+    *m = hf_fixture_model(f, scope, checkpointing);
+    tiny_gradients(*m, &f->batch, penalty, balance);
     const beam_tensor grads = beam_model_grads(*m);
     void *copy = malloc(beam_bytes(grads));
-    beam_download(be, copy, grads);
+    assert_non_null(copy);
+    beam_download(&f->be, copy, grads);
     return copy;
 }
 
 static void recomputation_changes_no_bit(void **state)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
+    hf_fixture f;
+    open_masked(&f, *state, true);
     beam_model *kept, *recomputed;
-    void *a = gradients_of(&f, &f.be, BEAM_SCOPE_ALL, false, &kept);
-    void *b = gradients_of(&f, &f.be, BEAM_SCOPE_ALL, true, &recomputed);
+    void *a = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &kept);
+    void *b = gradients_of(&f, BEAM_SCOPE_ALL, true, 0.01, &recomputed);
     assert_memory_equal(a, b, beam_bytes(beam_model_grads(kept)));
     free(a);
     free(b);
     beam_model_close(kept);
     beam_model_close(recomputed);
-    beam_backend_close(&f.be);
+    hf_fixture_close(&f);
 }
 
 static void threads_change_no_bit(void **state)
 {
-    (void)state;
-    fixture f, two;
-    setup_with(&f, 1);
-    setup_with(&two, 2);
-    beam_model *m1, *m2;
-    void *a = gradients_of(&f, &f.be, BEAM_SCOPE_ALL, false, &m1);
-    void *b = gradients_of(&two, &two.be, BEAM_SCOPE_ALL, false, &m2);
-    assert_memory_equal(a, b, beam_bytes(beam_model_grads(m1)));
-    free(a);
-    free(b);
-    beam_model_close(m1);
-    beam_model_close(m2);
-    beam_backend_close(&f.be);
-    beam_backend_close(&two.be);
+    hf_fixture f;
+    beam_model *m;
+    open_masked(&f, *state, true);
+    void *one = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &m);
+    beam_model_close(m);
+    hf_fixture_close(&f);
+    for (int threads = 2; threads <= 3; threads++) {
+        hf_fixture_open(&f, *state, threads);
+        hf_fixture_masks(&f, true);
+        void *several = gradients_of(&f, BEAM_SCOPE_ALL, false, 0.01, &m);
+        assert_memory_equal(one, several, beam_bytes(beam_model_grads(m)));
+        free(several);
+        beam_model_close(m);
+        hf_fixture_close(&f);
+    }
+    free(one);
 }
 
+/* Without load balancing, which is a loss of routers that train. */
 static void frozen_base_gives_the_same_gate_gradients(void **state)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
+    hf_fixture f;
+    open_masked(&f, *state, true);
     beam_model *all, *masks;
-    free(gradients_of(&f, &f.be, BEAM_SCOPE_ALL, false, &all));
-    free(gradients_of(&f, &f.be, BEAM_SCOPE_MASKS, false, &masks));
+    free(gradients_of(&f, BEAM_SCOPE_ALL, false, 0, &all));
+    free(gradients_of(&f, BEAM_SCOPE_MASKS, false, 0, &masks));
     const beam_params params = beam_model_params(masks);
     int gates = 0;
     for (int i = 0; i < params.n; i++) {
@@ -143,60 +194,61 @@ static void frozen_base_gives_the_same_gate_gradients(void **state)
         gates++;
         assert_true(test_same(p->name, p->grad, tiny_param(all, p->name)->grad));
     }
-    assert_int_equal(gates, 8); /* four in each of two layers */
+    assert_int_equal(gates, 5 * beam_moe_layers(&f.config));
     beam_model_close(all);
     beam_model_close(masks);
-    beam_backend_close(&f.be);
+    hf_fixture_close(&f);
 }
 
 /* Kept experts only, or everything with dropped weights at zero: the same output. */
 static void evaluation_skips_exactly(void **state)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
-    beam_model *m = tiny_open(&f.config, BEAM_SCOPE_ALL, false, &f.be);
-    double skipping[TINY_TOKENS], complete[TINY_TOKENS];
-    token_losses(m, &f.batch, skipping);
-    beam_model_forward(m, &f.batch.batch, 1.0); /* keeps every candidate's output for backward */
-    assert_int_equal(beam_model_token_losses(m, complete), BEAM_OK);
-    assert_memory_equal(skipping, complete, sizeof complete);
-    double stats[2 * (BEAM_STAT_EXPERTS + 6)];
+    hf_fixture f;
+    double stats[TINY_STATS];
+    open_masked(&f, *state, false);
+    beam_model *m = hf_fixture_model(&f, BEAM_SCOPE_ALL, false);
+    float *skipping = logits_of(m, &f);
+    beam_model_forward(m, &f.batch, 1.0); /* keeps every candidate's output for backward */
+    float *complete = hf_fixture_logits(m, &f.batch);
+    assert_memory_equal(skipping, complete, logit_bytes(&f));
     assert_int_equal(beam_model_take_stats(m, stats), BEAM_OK);
-    const double pairs = stats[BEAM_STAT_TOKENS] * (double)f.config.top_k;
-    assert_true(stats[BEAM_STAT_KEPT] > 0 && stats[BEAM_STAT_KEPT] < pairs); /* something was there to skip */
+    const double kept = beam_stats_mean(&f.config, stats, BEAM_STAT_KEPT);
+    assert_true(kept > 0 && kept < (double)f.config.top_k); /* something was there to skip */
+    free(skipping);
+    free(complete);
     beam_model_close(m);
-    beam_backend_close(&f.be);
+    hf_fixture_close(&f);
 }
 
 static void smaller_batches_fit_the_same_model(void **state)
 {
-    (void)state;
-    fixture f;
-    setup_with(&f, 1);
-    beam_model *m = tiny_open(&f.config, BEAM_SCOPE_NONE, false, &f.be);
+    hf_fixture f;
+    tiny_batch b;
+    tiny_batch_make(&b);
+    open_masked(&f, *state, false);
+    beam_model *m = hf_fixture_model(&f, BEAM_SCOPE_NONE, false);
     double whole[TINY_TOKENS], part[TINY_TOKENS];
-    token_losses(m, &f.batch, whole);
-    tiny_batch first = f.batch; /* the first sequence alone */
-    first.batch.tokens = f.batch.first[1];
+    token_losses(m, &b.batch, whole);
+    tiny_batch first = b; /* the first sequence alone */
+    first.batch.tokens = b.first[1];
     first.batch.sequences = 1;
-    token_losses(m, &first, part);
+    token_losses(m, &first.batch, part);
     for (int64_t t = 0; t < first.batch.tokens; t++)
-        assert_true(fabs(part[t] - whole[t]) <= 1e-6);
+        assert_true(fabs(part[t] - whole[t]) <= 1e-5);
     beam_model_close(m);
-    beam_backend_close(&f.be);
+    hf_fixture_close(&f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(zero_gates_are_the_base_model),
-        cmocka_unit_test(closed_gates_leave_the_residual),
-        cmocka_unit_test(recomputation_changes_no_bit),
-        cmocka_unit_test(threads_change_no_bit),
-        cmocka_unit_test(frozen_base_gives_the_same_gate_gradients),
-        cmocka_unit_test(evaluation_skips_exactly),
-        cmocka_unit_test(smaller_batches_fit_the_same_model),
+        HF_TEST_VARIANTS(zero_gates_are_the_base_model),
+        HF_TEST_VARIANTS(closed_gates_leave_the_rest),
+        HF_TEST_VARIANTS(recomputation_changes_no_bit),
+        HF_TEST_VARIANTS(threads_change_no_bit),
+        HF_TEST_VARIANTS(frozen_base_gives_the_same_gate_gradients),
+        HF_TEST_VARIANTS(evaluation_skips_exactly),
+        HF_TEST_VARIANTS(smaller_batches_fit_the_same_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,21 +28,23 @@ beam_model_config tiny_config(bool norm_topk, bool tied, bool dense_first)
         .norm_topk_prob = norm_topk,
         .tie_word_embeddings = tied,
         .rms_norm_eps = 1e-6,
-        .rope_theta = 10000,
+        .qk_norm = BEAM_QK_NORM_HEAD,
+        .rope = {.theta = 10000},
         .initializer_range = 0.02,
         .eos_token_id = -1,
         .mask = {.present = true, .threshold = 0.5, .bias = true, .router_features = true},
     };
     c.moe_layer[0] = !dense_first;
     c.moe_layer[1] = 1;
+    beam_model_config_complete(&c);
     return c;
 }
 
 void tiny_batch_make(tiny_batch *b)
 {
-    static const int32_t first[TINY_SEQUENCES + 1] = {0, 5, 6, 11, 13};
-    static const int32_t id[TINY_TOKENS] = {3, 7, 1, 10, 4, 2, 9, 9, 0, 5, 8, 0, 0};
-    static const int32_t target[TINY_TOKENS] = {7, 1, -1, 4, 6, 5, 9, 0, 5, -1, 3, -1, -1};
+    static const int32_t first[TINY_SEQUENCES + 1] = {0, 7, 8, 11, 13};
+    static const int32_t id[TINY_TOKENS] = {3, 7, 1, 10, 4, 2, 6, 6, 0, 5, 8, 0, 0};
+    static const int32_t target[TINY_TOKENS] = {7, 1, -1, 4, 2, 6, -1, 9, 5, -1, 3, -1, -1};
     memcpy(b->first, first, sizeof first);
     memcpy(b->id, id, sizeof id);
     memcpy(b->target, target, sizeof target);
@@ -85,33 +87,25 @@ beam_model *tiny_open(const beam_model_config *c, beam_scope scope, bool checkpo
     return m;
 }
 
-static double soft_mask_loss(beam_model *m)
+double tiny_loss(beam_model *m, const beam_batch *b, double penalty, double balance)
 {
-    const beam_model_config *c = beam_model_config_of(m);
-    double stats[2 * (BEAM_STAT_EXPERTS + 6)], sum = 0;
-    assert_int_equal(beam_model_take_stats(m, stats), BEAM_OK);
-    const int64_t layers = beam_moe_layers(c), columns = BEAM_STAT_EXPERTS + c->experts;
-    for (int64_t i = 0; i < layers; i++)
-        sum += stats[i * columns + BEAM_STAT_SOFT] / stats[i * columns + BEAM_STAT_TOKENS] / (double)layers;
-    return sum;
-}
-
-double tiny_loss(beam_model *m, const tiny_batch *b, double penalty, double balance)
-{
+    double stats[TINY_STATS];
     beam_forward_result r;
     assert_int_equal(beam_model_take_stats(m, NULL), BEAM_OK);
-    beam_model_forward(m, &b->batch, 0);
+    beam_model_forward(m, b, 0);
     if (beam_model_result(m, &r) != BEAM_OK)
         fail_msg("%s", beam_last_error());
-    return r.loss / (double)r.targets + balance * r.balance + penalty * soft_mask_loss(m);
+    assert_int_equal(beam_model_take_stats(m, stats), BEAM_OK);
+    const double soft = beam_stats_mean(beam_model_config_of(m), stats, BEAM_STAT_SOFT);
+    return r.loss / (double)r.targets + balance * r.balance + penalty * soft;
 }
 
-void tiny_gradients(beam_model *m, const tiny_batch *b, double penalty, double balance)
+void tiny_gradients(beam_model *m, const beam_batch *b, double penalty, double balance)
 {
     const beam_model_config *c = beam_model_config_of(m);
-    const double pairs = (double)(beam_moe_layers(c) * b->batch.counted_total * c->top_k);
+    const double pairs = (double)(beam_moe_layers(c) * b->counted_total * c->top_k);
     beam_model_zero_grads(m);
-    beam_model_forward(m, &b->batch, 1.0 / (double)b->batch.targets);
+    beam_model_forward(m, b, 1.0 / (double)b->targets);
     beam_model_backward(m, &(beam_backward_args){.penalty = penalty / pairs, .balance = balance});
     assert_int_equal(beam_sync(beam_model_backend(m)), BEAM_OK);
 }

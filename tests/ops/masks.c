@@ -256,8 +256,8 @@ static void test_hard_is_soft_with_m(void **state)
         gate_and_plan(&be, l, 0);
         experts(&be, l, BEAM_ROWS_ALL);
         beam_route_combine_grad(&be, l->drows_y, l->dpair, l->dy, l->rows_y, &l->route, side[i].form);
-        beam_mask_gate_grad(&be, l->dproduct, l->dweight, &none, l->dpair, &l->route, l->counted, 0.01,
-                            side[i].form);
+        beam_mask_gate_grad(&be, l->dproduct, l->dweight, &none, l->dpair, (beam_tensor){0}, &l->route,
+                            l->counted, 0.01, side[i].form);
     }
     assert_true(test_same("dpair", hard.dpair, soft.dpair));
     assert_true(test_same("dproduct", hard.dproduct, soft.dproduct));

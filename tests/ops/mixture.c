@@ -52,17 +52,27 @@ static void router_build(op_fixture *f)
     f->run.flops = f->back.flops = 5.0 * (double)(T * E);
 }
 
+/* alpha is the scale (0: 1). Candidates come from M of G groups (0: no limit). */
+static beam_router_rule router_rule(const op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    return (beam_router_rule){.normalize = op_has(f, OP_NORMALIZE),
+                              .scale = s->alpha != 0 ? s->alpha : 1,
+                              .groups = s->G > 0 ? (int)s->G : 1,
+                              .kept_groups = s->G > 0 ? (int)s->M : 1};
+}
+
 static void router_run(op_fixture *f)
 {
     const beam_route route = op_route(f);
-    beam_router_topk(f->be, &route, f->t[PROB], f->t[LOGITS], op_has(f, OP_NORMALIZE));
+    beam_router_topk(f->be, &route, f->t[PROB], f->t[LOGITS], router_rule(f));
 }
 
 static void router_back(op_fixture *f)
 {
     const beam_route route = op_route(f);
     beam_router_grad(f->be, f->t[DLOGITS], f->t[DWEIGHT], &route, f->t[PROB], f->t[DPROB], f->t[COUNTED],
-                     op_has(f, OP_NORMALIZE));
+                     router_rule(f));
 }
 
 const op_kind op_router = {"router", router_build, router_run, router_back};
@@ -119,7 +129,10 @@ enum {
     DWEIGHT_OUT,
     DBIAS,
     DSCALE,
-    DRANK_BIAS
+    DRANK_BIAS,
+    GIVEN,
+    DVECTOR,
+    DGIVEN
 };
 
 /* Token 0 is off, token 1 on; NaN in token 2, infinities in token 3. */
@@ -172,7 +185,16 @@ static void declare_gate_terms(op_fixture *f)
         f->slot[DWEIGHT_OUT].role = OP_RESULT;
 }
 
-/* Gate, plan and combine: the whole way from mask logits to the output of the layer. */
+static void declare_give_back(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    op_variable(f, GIVEN, "given", 1, BEAM_DIMS(s->E, s->D));
+    op_added(f, DVECTOR, "dvector", GIVEN, 1);
+    op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+}
+
+/* Gate, plan, combine and, with OP_GIVE_BACK, what dropped experts give back: the whole way from mask logits
+ * to the output of the layer. */
 static void mask_gate_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
@@ -187,6 +209,8 @@ static void mask_gate_build(op_fixture *f)
         fill_penalty(f, op_seed(f, DGATE, "dgate", OP_GATE));
     op_gradient(f, DROWS, "drows", ROWS_Y);
     op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    if (op_has(f, OP_GIVE_BACK))
+        declare_give_back(f);
     f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
     f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
 }
@@ -199,6 +223,8 @@ static void mask_gate_run(op_fixture *f)
     beam_mask_gate(f->be, &route, f->t[PRODUCT], &terms);
     beam_route_plan(f->be, &route);
     beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
+    if (op_has(f, OP_GIVE_BACK))
+        beam_give_back(f->be, f->t[Y], f->t[GIVEN], &route, op_form(f));
 }
 
 static void mask_gate_back(op_fixture *f)
@@ -206,7 +232,9 @@ static void mask_gate_back(op_fixture *f)
     const beam_route route = op_route(f);
     const beam_gate_terms grad = {.bias = f->t[DBIAS], .scale = f->t[DSCALE], .rank_bias = f->t[DRANK_BIAS]};
     beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
-    beam_mask_gate_grad(f->be, f->t[DPRODUCT], f->t[DWEIGHT_OUT], &grad, f->t[DPAIR], &route,
+    if (op_has(f, OP_GIVE_BACK))
+        beam_give_back_grad(f->be, f->t[DVECTOR], f->t[DGIVEN], f->t[DY], f->t[GIVEN], &route, op_form(f));
+    beam_mask_gate_grad(f->be, f->t[DPRODUCT], f->t[DWEIGHT_OUT], &grad, f->t[DPAIR], f->t[DGIVEN], &route,
                         f->t[TOKENS_COUNTED], f->shape.alpha, op_form(f));
 }
 

@@ -26,6 +26,13 @@ static inline const uint8_t *reference_u8(beam_tensor t)
 
 void reference_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb,
                     double alpha, double beta);
+void reference_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias);
+void reference_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy);
+void reference_clip(beam_backend *be, beam_tensor x, double limit);
+void reference_clip_grad(beam_backend *be, beam_tensor dx, beam_tensor x, double limit);
+void reference_add_gated(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor score);
+void reference_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, beam_tensor dy,
+                              beam_tensor x, beam_tensor score);
 void reference_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
 void reference_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
 void reference_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x,
@@ -48,18 +55,23 @@ void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor d
 void reference_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                              beam_tensor correct, double grad_scale, bool want_grad);
 void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                           bool normalize);
+                           beam_router_rule rule);
 void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight,
                            const beam_route *route, beam_tensor prob, beam_tensor dprob, beam_tensor counted,
-                           bool normalize);
+                           beam_router_rule rule);
 void reference_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                            beam_tensor counted);
 void reference_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
 void reference_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                          const beam_gate_terms *terms);
 void reference_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                              const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                              beam_tensor counted, double penalty, beam_mask_form form);
+                              const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                              const beam_route *route, beam_tensor counted, double penalty,
+                              beam_mask_form form);
+void reference_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
+                         beam_mask_form form);
+void reference_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
+                              beam_tensor given, const beam_route *route, beam_mask_form form);
 void reference_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
 void reference_route_plan(beam_backend *be, const beam_route *route);
 void reference_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,

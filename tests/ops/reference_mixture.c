@@ -51,11 +51,34 @@ void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor d
     }
 }
 
-static int64_t largest_left(const double *p, int64_t E, const int32_t *taken, int64_t n)
+/* The best probability of group i of experts. */
+static double best_of_group(const double *p, int64_t E, int64_t groups, int64_t i)
+{
+    double best = 0;
+    for (int64_t e = i * (E / groups); e < (i + 1) * (E / groups); e++)
+        best = fmax(best, p[e]);
+    return best;
+}
+
+/* Whether fewer than kept_groups groups come before that of expert e. */
+static bool in_kept_group(const double *p, int64_t E, beam_router_rule rule, int64_t e)
+{
+    const int64_t own = e / (E / rule.groups);
+    const double best = best_of_group(p, E, rule.groups, own);
+    int before = 0;
+    for (int64_t i = 0; i < rule.groups; i++) {
+        const double other = best_of_group(p, E, rule.groups, i);
+        before += other > best || (other == best && i < own);
+    }
+    return before < rule.kept_groups;
+}
+
+static int64_t largest_left(const double *p, int64_t E, beam_router_rule rule, const int32_t *taken,
+                            int64_t n)
 {
     int64_t best = -1;
     for (int64_t e = 0; e < E; e++) {
-        bool free = true;
+        bool free = in_kept_group(p, E, rule, e);
         for (int64_t k = 0; k < n; k++)
             free = free && taken[k] != e;
         if (free && (best < 0 || p[e] > p[best]))
@@ -65,7 +88,7 @@ static int64_t largest_left(const double *p, int64_t E, const int32_t *taken, in
 }
 
 void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
-                           bool normalize)
+                           beam_router_rule rule)
 {
     (void)be;
     const int64_t E = logits.dim[1], K = route->expert.dim[1];
@@ -81,17 +104,17 @@ void reference_router_topk(beam_backend *be, const beam_route *route, beam_tenso
         for (int64_t e = 0; e < E; e++)
             p[e] = exp(x[e] - largest) / sum;
         for (int64_t k = 0; k < K; k++) {
-            expert[k] = (int32_t)largest_left(p, E, expert, k);
+            expert[k] = (int32_t)largest_left(p, E, rule, expert, k);
             chosen += p[expert[k]];
         }
         for (int64_t k = 0; k < K; k++)
-            w[k] = normalize ? p[expert[k]] / chosen : p[expert[k]];
+            w[k] = rule.scale * p[expert[k]] / (rule.normalize ? chosen : 1);
     }
 }
 
 void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight,
                            const beam_route *route, beam_tensor prob, beam_tensor dprob, beam_tensor counted,
-                           bool normalize)
+                           beam_router_rule rule)
 {
     (void)be;
     const int64_t E = prob.dim[1], K = route->expert.dim[1];
@@ -107,7 +130,7 @@ void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dw
         for (int64_t e = 0; e < E; e++)
             d[e] = dprob.data && reference_u8(counted)[t] ? reference_f64(dprob)[e] : 0;
         for (int64_t k = 0; k < K; k++)
-            d[expert[k]] += normalize ? (dw[k] - mean) / chosen : dw[k];
+            d[expert[k]] += rule.scale * (rule.normalize ? (dw[k] - mean) / chosen : dw[k]);
         for (int64_t e = 0; e < E; e++)
             dot += p[e] * d[e];
         for (int64_t e = 0; e < E; e++)
@@ -135,15 +158,16 @@ void reference_gate_open(beam_backend *be, const beam_route *route, int keep, bo
     (void)be;
     const int64_t K = route->expert.dim[1];
     for (int64_t t = 0; t < route->expert.dim[0]; t++) {
-        double *w = reference_f64(route->weight) + t * K, kept = 0;
+        double *w = reference_f64(route->weight) + t * K, kept = 0, all = 0;
         for (int64_t k = 0; k < K; k++) {
             ((uint8_t *)route->keep.data)[t * K + k] = k < keep;
             reference_f64(route->gate)[t * K + k] = 1;
             reference_f64(route->logit)[t * K + k] = 0;
             kept += k < keep ? w[k] : 0;
+            all += w[k];
         }
         for (int64_t k = 0; k < K && renormalize; k++)
-            w[k] = k < keep ? w[k] / kept : w[k];
+            w[k] *= k < keep ? all / kept : 1;
     }
 }
 
@@ -175,18 +199,21 @@ void reference_mask_gate(beam_backend *be, const beam_route *route, beam_tensor 
 }
 
 void reference_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                              const beam_gate_terms *grad, beam_tensor dpair, const beam_route *route,
-                              beam_tensor counted, double penalty, beam_mask_form form)
+                              const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
+                              const beam_route *route, beam_tensor counted, double penalty,
+                              beam_mask_form form)
 {
     const int64_t E = dproduct.dim[1], K = route->expert.dim[1];
     beam_zero(be, dproduct);
     for (int64_t i = 0; i < beam_count(route->expert); i++) {
         const int32_t e = reference_i32(route->expert)[i];
         const double a = reference_f64(dpair)[i], g = reference_f64(route->weight)[i];
-        const double q = reference_f64(route->gate)[i], m = reference_u8(route->keep)[i];
-        const double du = (g * a + (reference_u8(counted)[i / K] ? penalty : 0)) * q * (1 - q);
+        const double q = reference_f64(route->gate)[i];
+        const double m = form == BEAM_MASK_SOFT ? q : reference_u8(route->keep)[i];
+        const double given = dgiven.data ? reference_f64(dgiven)[i] : 0;
+        const double du = (g * (a - given) + (reference_u8(counted)[i / K] ? penalty : 0)) * q * (1 - q);
         reference_f64(dproduct)[i / K * E + e] = du;
-        reference_f64(dweight)[i] = (form == BEAM_MASK_SOFT ? q : m) * a;
+        reference_f64(dweight)[i] = m * a + (1 - m) * given;
         if (grad->bias.data)
             reference_f64(grad->bias)[e] += du;
         if (grad->scale.data)

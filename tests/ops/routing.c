@@ -97,6 +97,8 @@ static void test_plan(void **state)
     beam_backend_close(&be);
 }
 
+static const beam_router_rule no_limit = {.normalize = true, .scale = 1, .groups = 1, .kept_groups = 1};
+
 /* Equal scores: the lower id first. Every probability of a token is the same here. */
 static void test_ties(void **state)
 {
@@ -107,7 +109,7 @@ static void test_ties(void **state)
     test_block b = open_fixture(&f, &be);
     test_fill(f.logits, 0.7);
     test_set(f.logits, 4 * f.E + 9, 3); /* the last token has one winner */
-    beam_router_topk(&be, &f.route, f.prob, f.logits, true);
+    beam_router_topk(&be, &f.route, f.prob, f.logits, no_limit);
     for (int32_t i = 0; i < 4 * f.K; i++)
         assert_int_equal(i32(f.route.expert)[i], i % f.K);
     const int32_t last[] = {9, 0, 1, 2};
@@ -116,10 +118,58 @@ static void test_ties(void **state)
     beam_backend_close(&be);
 }
 
-/* Whatever the logits are, candidates are K different experts: they become addresses later. */
-static void test_candidates_are_valid(void **state)
+/* The best of each group decides; equal groups: the lower one. */
+static void test_groups(void **state)
 {
     (void)state;
+    enum { E = 8, K = 3 };
+    const struct {
+        int groups, kept;
+        double logit[E];
+        int32_t candidate[K];
+    } rows[] = {
+        {4, 2, {1, 0, 5, -9, 4, 4, 5, 3}, {2, 6, 7}}, /* 4 and 5 beat 3, their group does not */
+        {4, 2, {2, 2, 2, 2, 2, 2, 2, 2}, {0, 1, 2}},
+        {4, 2, {1, 1, 3, 0, 3, 0, 3, 2}, {2, 4, 3}},
+        {4, 2, {-INFINITY, NAN, NAN, 7, NAN, NAN, NAN, NAN}, {3, 0, 1}},
+        {2, 1, {9, -1, -2, -3, 8, 8, 8, 8}, {0, 1, 2}},
+        {2, 1, {0, 0, 0, 0, 0, 0, 1, 0}, {6, 4, 5}},
+        {8, 3, {0, 3, 1, 3, 2, 2, 3, 4}, {7, 1, 3}},
+        {8, 8, {0, 3, 1, 3, 2, 2, 3, 4}, {7, 1, 3}},
+        {2, 2, {9, -1, -2, -3, 8, 8, 8, 8}, {0, 4, 5}},
+    };
+    beam_backend be;
+    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    fixture f = {.T = 1, .E = E, .K = K};
+    test_block b = open_fixture(&f, &be);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int64_t e = 0; e < E; e++)
+            test_set(f.logits, e, rows[i].logit[e]);
+        const beam_router_rule rule = {.scale = 1, .groups = rows[i].groups, .kept_groups = rows[i].kept};
+        beam_router_topk(&be, &f.route, f.prob, f.logits, rule);
+        assert_memory_equal(i32(f.route.expert), rows[i].candidate, sizeof rows[i].candidate);
+    }
+    assert_true(test_block_guards(&b, b.bytes));
+    test_block_free(&b);
+    beam_backend_close(&be);
+}
+
+static int groups_used(const int32_t *expert, int32_t K, int32_t length)
+{
+    int n = 0;
+    for (int32_t k = 0; k < K; k++) {
+        bool seen = false;
+        for (int32_t j = 0; j < k; j++)
+            seen = seen || expert[j] / length == expert[k] / length;
+        n += !seen;
+    }
+    return n;
+}
+
+/* Whatever the logits are, candidates are K different experts of groups that may be kept: they become
+ * addresses later. */
+static void check_candidates(beam_router_rule rule)
+{
     const double odd[] = {NAN, -(double)NAN, INFINITY, -INFINITY, 1e38, -1e38, 0};
     const int n = sizeof odd / sizeof odd[0];
     beam_backend be;
@@ -128,17 +178,28 @@ static void test_candidates_are_valid(void **state)
     test_block b = open_fixture(&f, &be);
     for (int64_t i = 0; i < f.T * f.E; i++)
         test_set(f.logits, i, odd[beam_random_bits(3, 0, (uint64_t)i) % (i < 12 ? 2 : (uint64_t)n)]);
-    beam_router_topk(&be, &f.route, f.prob, f.logits, true);
-    for (int32_t t = 0; t < f.T; t++)
+    beam_router_topk(&be, &f.route, f.prob, f.logits, rule);
+    for (int32_t t = 0; t < f.T; t++) {
+        const int32_t *expert = i32(f.route.expert) + t * f.K;
         for (int32_t k = 0; k < f.K; k++) {
-            const int32_t *expert = i32(f.route.expert) + t * f.K;
             assert_in_range(expert[k], 0, f.E - 1);
             for (int32_t j = 0; j < k; j++)
                 assert_int_not_equal(expert[j], expert[k]);
         }
+        assert_true(groups_used(expert, f.K, f.E / rule.groups) <= rule.kept_groups);
+    }
     assert_true(test_block_guards(&b, b.bytes));
     test_block_free(&b);
     beam_backend_close(&be);
+}
+
+static void test_candidates_are_valid(void **state)
+{
+    (void)state;
+    const int limits[][2] = {{1, 1}, {3, 2}, {2, 1}, {12, 5}, {4, 4}};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        check_candidates((beam_router_rule){
+            .normalize = true, .scale = 1, .groups = limits[i][0], .kept_groups = limits[i][1]});
 }
 
 static void test_interleaving(void **state)
@@ -161,9 +222,8 @@ static void test_interleaving(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_candidates_are_valid),
+        cmocka_unit_test(test_plan),         cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_groups),       cmocka_unit_test(test_candidates_are_valid),
         cmocka_unit_test(test_interleaving),
     };
     return cmocka_run_group_tests_name("ops.routing", tests, NULL, NULL);

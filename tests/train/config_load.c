@@ -26,7 +26,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.mask.init, BEAM_INIT_OPEN);
     assert_true(c.mask.penalty == 0.3);
     assert_true(isnan(c.mask.target_active));
-    assert_true(c.mask.router_features && c.packing && !c.gradient_checkpointing);
+    assert_true(c.mask.router_features && !c.mask.give_back && c.packing && !c.gradient_checkpointing);
     assert_int_equal(c.lr_scheduler_type, BEAM_LR_COSINE);
     assert_true(c.learning_rate == 1e-3 && c.adam_epsilon == 1e-8 && c.warmup_ratio == 0.03);
     assert_int_equal(c.cutoff_len, 2048);
@@ -43,7 +43,7 @@ static void test_values_of_every_kind(void **state)
                                  "packing: False\n"
                                  "seed: 9223372036854775807\n"
                                  "learning_rate: 2.5e-4\n"
-                                 "mask: {init: zero, init_bias: -2}\n"
+                                 "mask: {init: zero, init_bias: -2, give_back: true}\n"
                                  "mask.threshold: 0.25\n"
                                  "max_steps: null\n"
                                  "eval_dataset:\n",
@@ -55,7 +55,7 @@ static void test_values_of_every_kind(void **state)
     assert_true(c.seed == (uint64_t)INT64_MAX);
     assert_true(c.learning_rate == 2.5e-4);
     assert_int_equal(c.mask.init, BEAM_INIT_ZERO);
-    assert_true(c.mask.init_bias == -2 && c.mask.threshold == 0.25);
+    assert_true(c.mask.init_bias == -2 && c.mask.give_back && c.mask.threshold == 0.25);
     assert_int_equal(c.max_steps, 0);
 }
 

@@ -1,22 +1,17 @@
-/* config.json: what is read, the defaults, and every refusal with its message. */
+/* config.json of the oldest family: what is read, the defaults, and every refusal with its message. What is
+ * common to all families is tried here once. */
 #include <stdio.h>
 #include <string.h>
 
 #include "data/cmocka_all.h"
-#include "data/hf_config.h"
 #include "data/scratch.h"
+#include "model/family_text.h"
 
-/* The required keys; a test puts its own before them. */
+/* A test puts its own keys before these. */
 #define REST                                                                                                 \
     "\"model_type\": \"qwen3_moe\", \"vocab_size\": 1000, \"hidden_size\": 64, \"num_hidden_layers\": 4, "   \
     "\"num_attention_heads\": 4"
 #define MASKED "\"architectures\": [\"ExpertMaskQwen3MoeForCausalLM\"], "
-
-static beam_status read_text(const char *text, beam_model_config *c)
-{
-    memset(c, 0x5a, sizeof *c);
-    return beam_hf_config_read(scratch_text("config.json", text), c);
-}
 
 static void reads_a_published_configuration(void **state)
 {
@@ -34,7 +29,7 @@ static void reads_a_published_configuration(void **state)
         "\"rope_scaling\": null, \"rope_theta\": 1000000.0, \"router_aux_loss_coef\": 0.001, "
         "\"sliding_window\": null, \"tie_word_embeddings\": false, \"torch_dtype\": \"bfloat16\", "
         "\"use_cache\": true, \"use_sliding_window\": false, \"vocab_size\": 151936}";
-    assert_int_equal(read_text(text, &c), BEAM_OK);
+    assert_int_equal(family_read(text, &c), BEAM_OK);
     assert_string_equal(c.model_type, "qwen3_moe");
     assert_int_equal(c.vocab_size, 151936);
     assert_int_equal(c.hidden_size, 2048);
@@ -49,14 +44,15 @@ static void reads_a_published_configuration(void **state)
     assert_int_equal(c.eos_token_id, 151645);
     assert_int_equal(beam_moe_layers(&c), 48);
     assert_true(c.norm_topk_prob && !c.tie_word_embeddings && !c.mask.present);
-    assert_true(c.rope_theta == 1e6 && c.rms_norm_eps == 1e-6);
+    assert_true(c.rope.theta == 1e6 && c.rms_norm_eps == 1e-6);
+    assert_true(c.qk_norm == BEAM_QK_NORM_HEAD && !c.qkv_bias && !c.output_bias && c.window == 0);
 }
 
 static void fills_in_defaults(void **state)
 {
     (void)state;
     beam_model_config c;
-    assert_int_equal(read_text("{" REST "}", &c), BEAM_OK);
+    assert_int_equal(family_read("{" REST "}", &c), BEAM_OK);
     assert_int_equal(c.head_dim, 16); /* hidden size / heads */
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.experts, 128);
@@ -67,7 +63,7 @@ static void fills_in_defaults(void **state)
     assert_int_equal(c.eos_token_id, -1);
     assert_int_equal(beam_moe_layers(&c), 4);
     assert_true(!c.norm_topk_prob && !c.tie_word_embeddings && !c.mask.present);
-    assert_true(c.rope_theta == 10000 && c.rms_norm_eps == 1e-6);
+    assert_true(c.rope.theta == 10000 && c.rms_norm_eps == 1e-6);
     assert_true(c.initializer_range == 0.02 && c.router_aux_loss_coef == 0.001);
 }
 
@@ -75,7 +71,7 @@ static void finds_dense_layers(void **state)
 {
     (void)state;
     beam_model_config c;
-    assert_int_equal(read_text("{\"mlp_only_layers\": [3], \"decoder_sparse_step\": 2, " REST "}", &c),
+    assert_int_equal(family_read("{\"mlp_only_layers\": [3], \"decoder_sparse_step\": 2, " REST "}", &c),
                      BEAM_OK);
     assert_int_equal(c.moe_layer[0], 0);
     assert_int_equal(c.moe_layer[1], 1);
@@ -87,58 +83,84 @@ static void reads_newer_spellings(void **state)
 {
     (void)state;
     beam_model_config c;
-    assert_int_equal(read_text("{\"rope_parameters\": {\"rope_theta\": 5000, \"rope_type\": \"default\"}, "
-                               "\"eos_token_id\": [7, 8], \"head_dim\": null, " REST "}",
-                               &c),
+    assert_int_equal(family_read("{\"rope_parameters\": {\"rope_theta\": 5000, \"rope_type\": \"default\"}, "
+                                 "\"eos_token_id\": [7, 8], \"head_dim\": null, " REST "}",
+                                 &c),
                      BEAM_OK);
-    assert_true(c.rope_theta == 5000);
+    assert_true(c.rope.theta == 5000);
     assert_int_equal(c.eos_token_id, 7);
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(
-        read_text("{\"rope_scaling\": {\"type\": \"default\"}, \"rope_theta\": 300, " REST "}", &c), BEAM_OK);
-    assert_true(c.rope_theta == 300);
+        family_read("{\"rope_scaling\": {\"type\": \"default\"}, \"rope_theta\": 300, " REST "}", &c),
+        BEAM_OK);
+    assert_true(c.rope.theta == 300);
+}
+
+static void reads_biases_and_windows(void **state)
+{
+    (void)state;
+    beam_model_config c;
+    assert_int_equal(family_read("{\"attention_bias\": true, \"use_sliding_window\": true, "
+                                 "\"sliding_window\": 7, \"num_local_experts\": 16, " REST "}",
+                                 &c),
+                     BEAM_OK);
+    assert_true(c.qkv_bias && c.output_bias);
+    assert_int_equal(c.experts, 16);
+    assert_int_equal(c.window, 7);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(c.windowed[i], 1);
+    assert_int_equal(family_read("{\"use_sliding_window\": true, " REST "}", &c), BEAM_OK);
+    assert_int_equal(c.window, 4096);
+    assert_int_equal(family_read("{\"sliding_window\": 7, " REST "}", &c), BEAM_OK);
+    assert_true(c.window == 0 && !c.windowed[0]);
 }
 
 static void reads_the_mask_block(void **state)
 {
     (void)state;
     beam_model_config c;
-    assert_int_equal(read_text("{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.25, "
-                               "\"mask_tensor\": \"mask_gate\", \"mask_dtype\": \"bfloat16\", "
-                               "\"bias\": true, \"router_features\": true, \"dropped_output\": false, "
-                               "\"num_masked_layers\": 4, \"renormalize\": false}, " REST "}",
-                               &c),
+    assert_int_equal(family_read("{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.25, "
+                                 "\"mask_tensor\": \"mask_gate\", \"mask_dtype\": \"bfloat16\", "
+                                 "\"bias\": true, \"router_features\": true, \"dropped_output\": false, "
+                                 "\"num_masked_layers\": 4, \"renormalize\": false}, " REST "}",
+                                 &c),
                      BEAM_OK);
     assert_true(c.mask.present && c.mask.bias && c.mask.router_features && c.mask.threshold == 0.25);
     assert_int_equal(
-        read_text("{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5}, " REST "}", &c),
+        family_read("{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5}, " REST "}", &c),
         BEAM_OK);
-    assert_true(c.mask.present && !c.mask.bias && !c.mask.router_features);
+    assert_true(c.mask.present && !c.mask.bias && !c.mask.router_features && !c.mask.give_back);
+    assert_int_equal(family_read("{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, "
+                                 "\"dropped_output\": true}, " REST "}",
+                                 &c),
+                     BEAM_OK);
+    assert_true(c.mask.give_back);
 }
 
 static void refuses(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text, *message;
-    } cases[] = {
+    static const family_refusal cases[] = {
         {"", "not valid JSON"},
         {"[]", "object"},
         {"{\"model_type\": \"qwen3_moe\"", "not valid JSON"},
         {"{\"model_type\": \"qwen3_moe\", \"model_type\": \"qwen3_moe\"}", "duplicate"},
         {"{}", "\"model_type\" is missing"},
-        {"{\"model_type\": \"llama\"}", "\"llama\""},
+        {"{\"model_type\": \"llama\"}", "\"llama\"; beam implements qwen3_moe, qwen2_moe"},
         {"{\"model_type\": 7}", "\"model_type\" is 7"},
         {"{\"model_type\": \"qwen3_moe\"}", "\"vocab_size\" is missing"},
         {"{\"model_type\": \"qwen3_moe\", \"vocab_size\": 9}", "\"hidden_size\" is missing"},
-        {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}, " REST "}", "rope_scaling.type"},
-        {"{\"rope_scaling\": {\"rope_type\": \"linear\"}, " REST "}", "rope_scaling.rope_type"},
+        {"{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}, " REST "}", "rope_scaling.type"},
+        {"{\"rope_scaling\": {\"rope_type\": \"longrope\"}, " REST "}", "rope_scaling.rope_type"},
         {"{\"rope_scaling\": {\"factor\": 2}, " REST "}", "rope_type"},
         {"{\"rope_scaling\": 4, " REST "}", "rope_scaling"},
         {"{\"rope_parameters\": {\"rope_type\": \"llama3\"}, " REST "}", "rope_parameters.rope_type"},
         {"{\"rope_theta\": 0, " REST "}", "rope_theta"},
-        {"{\"use_sliding_window\": true, " REST "}", "use_sliding_window"},
-        {"{\"attention_bias\": true, " REST "}", "attention_bias"},
+        {"{\"use_sliding_window\": true, \"sliding_window\": null, " REST "}", "use_sliding_window"},
+        {"{\"use_mla\": true, " REST "}", "\"use_mla\" of qwen3_moe; remove it"},
+        {"{\"layer_types\": [\"full_attention\"], " REST "}", "layer_types"},
+        {"{\"num_experts\": null, " REST "}", "\"num_experts\" is null"},
+        {"{\"num_experts\": 16, \"num_local_experts\": 32, " REST "}", "num_local_experts"},
         {"{\"attention_bias\": 1, " REST "}", "true or false"},
         {"{\"attention_dropout\": 0.1, " REST "}", "attention_dropout"},
         {"{\"hidden_act\": \"gelu\", " REST "}", "hidden_act"},
@@ -181,9 +203,10 @@ static void refuses(void **state)
          "expert_mask.threshold"},
         {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 1.0}, " REST "}",
          "expert_mask.threshold"},
-        {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, \"dropped_output\": true}, " REST
-         "}",
+        {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, \"dropped_output\": 1}, " REST "}",
          "expert_mask.dropped_output"},
+        {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, \"sharpen\": true}, " REST "}",
+         "expert_mask.sharpen"},
         {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, \"renormalize\": true}, " REST "}",
          "expert_mask.renormalize"},
         {"{" MASKED "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5, \"num_masked_layers\": 3}, " REST
@@ -193,15 +216,7 @@ static void refuses(void **state)
          "}",
          "mask_tensor"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        beam_model_config c;
-        const beam_status s = read_text(cases[i].text, &c);
-        if (s != BEAM_EMODEL)
-            print_message("case %zu gave status %d: %s\n", i, (int)s, cases[i].text);
-        assert_int_equal(s, BEAM_EMODEL);
-        assert_true(message_has(cases[i].message));
-        assert_true(message_has("config.json"));
-    }
+    family_refuse(cases, sizeof cases / sizeof *cases);
 }
 
 static void refuses_bombs(void **state)
@@ -212,11 +227,11 @@ static void refuses_bombs(void **state)
     beam_model_config c;
     memcpy(text, "{\"a\":", 5);
     memset(text + 5, '[', DEPTH);
-    assert_int_equal(read_text(text, &c), BEAM_EMODEL);
+    assert_int_equal(family_read(text, &c), BEAM_EMODEL);
     assert_true(message_has("nested"));
-    assert_int_equal(beam_hf_config_read(scratch_path("absent.json"), &c), BEAM_EIO);
+    assert_int_equal(beam_model_config_read(scratch_path("absent.json"), &c), BEAM_EIO);
     assert_true(message_has("absent.json"));
-    assert_int_equal(beam_hf_config_read(scratch_path(""), &c), BEAM_EIO);
+    assert_int_equal(beam_model_config_read(scratch_path(""), &c), BEAM_EIO);
 }
 
 int main(void)
@@ -226,6 +241,7 @@ int main(void)
         cmocka_unit_test(fills_in_defaults),
         cmocka_unit_test(finds_dense_layers),
         cmocka_unit_test(reads_newer_spellings),
+        cmocka_unit_test(reads_biases_and_windows),
         cmocka_unit_test(reads_the_mask_block),
         cmocka_unit_test(refuses),
         cmocka_unit_test(refuses_bombs),
