@@ -12,8 +12,8 @@ static void print_text(const beam_machine *m)
     const double gb = 1e9;
     printf("beam         %s\n", BEAM_VERSION);
     printf("processor    %s, %d cores, %d threads used\n", m->processor, m->cores, m->threads);
-    printf("memory       %.1f GB, %.1f GB available\n", (double)m->memory / gb,
-           (double)m->memory_available / gb);
+    printf("memory       %.1f GB, %.1f GB available\n", (double)m->memory.total / gb,
+           (double)m->memory.available / gb);
     printf("disk         %.1f GB free in the current folder\n", (double)m->disk_free / gb);
     printf("sgemm        %.1f GFLOP/s measured on %d threads\n", m->sgemm / 1e9, m->threads);
     printf("openblas     %s%s\n", m->blas, m->blas_uses_openmp ? "" : " (not the OpenMP build)");
@@ -40,7 +40,7 @@ static void print_json(const beam_machine *m)
     printf("\"cores\": %d, \"threads\": %d, \"memory_bytes\": %" PRId64
            ", \"memory_available_bytes\": %" PRId64 ", \"disk_free_bytes\": %" PRId64
            ", \"sgemm_gflops\": %.1f, ",
-           m->cores, m->threads, m->memory, m->memory_available, m->disk_free, m->sgemm / 1e9);
+           m->cores, m->threads, m->memory.total, m->memory.available, m->disk_free, m->sgemm / 1e9);
     print_member("openblas", m->blas);
     printf("\"openblas_uses_openmp\": %s, ", m->blas_uses_openmp ? "true" : "false");
     for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)

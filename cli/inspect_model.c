@@ -7,11 +7,19 @@
 
 #include "cli/inspect.h"
 #include "cli/printer.h"
+#include "cli/quantity.h"
 #include "data/file.h"
 #include "data/safetensors.h"
+#include "model/count.h"
 #include "model/families/families.h"
 
 enum { DTYPES = BEAM_U8 + 1 };
+
+/* What config.json alone says. */
+typedef struct {
+    beam_model_config config;
+    beam_parameter_count count;
+} shape;
 
 typedef struct {
     int64_t tensors, numbers, gates; /* gates: tensors of mask gates */
@@ -102,8 +110,10 @@ static void print_experts(const beam_model_config *c)
                c->shared_gate ? ", gated" : "");
 }
 
-static void print_config(const beam_model_config *c)
+static void print_shape(const shape *s)
 {
+    const beam_model_config *c = &s->config;
+    beam_quantity q;
     printf("layers        %" PRId64 ", of which %" PRId64 " are mixtures of experts; hidden size %" PRId64
            "\n",
            c->layers, beam_moe_layers(c), c->hidden_size);
@@ -111,9 +121,11 @@ static void print_config(const beam_model_config *c)
     print_experts(c);
     printf("vocabulary    %" PRId64 "%s, %" PRId64 " positions\n", c->vocab_size,
            c->tie_word_embeddings ? " (tied embeddings)" : "", c->max_positions);
+    printf("parameters    %s\n", beam_quantity_parameters(&q, s->count.total, s->count.active));
     if (c->mask.present)
-        printf("expert masks  threshold %g%s%s%s\n", c->mask.threshold, c->mask.bias ? ", bias" : "",
-               c->mask.router_features ? ", router features" : "", c->mask.give_back ? ", give-back" : "");
+        printf("expert masks  threshold %g%s%s%s; %s parameters\n", c->mask.threshold,
+               c->mask.bias ? ", bias" : "", c->mask.router_features ? ", router features" : "",
+               c->mask.give_back ? ", give-back" : "", beam_quantity_digits(&q, s->count.gates));
     else
         printf("expert masks  none\n");
 }
@@ -142,8 +154,9 @@ static void print_tensors(const beam_weights *w)
     }
 }
 
-static void put_config(beam_printer *p, const beam_model_config *c)
+static void put_shape(beam_printer *p, const shape *s)
 {
+    const beam_model_config *c = &s->config;
     beam_print_text(p, "model_type", c->model_type);
     beam_print_i64(p, "layers", c->layers);
     beam_print_i64(p, "moe_layers", beam_moe_layers(c));
@@ -164,6 +177,9 @@ static void put_config(beam_printer *p, const beam_model_config *c)
     beam_print_i64(p, "shared_size", c->shared_size);
     beam_print_i64(p, "vocab_size", c->vocab_size);
     beam_print_i64(p, "max_positions", c->max_positions);
+    beam_print_i64(p, "parameters", s->count.total);
+    beam_print_i64(p, "active_parameters", s->count.active);
+    beam_print_i64(p, "gate_parameters", s->count.gates);
     beam_print_bool(p, "masks", c->mask.present);
     if (c->mask.present) {
         beam_print_f64(p, "threshold", c->mask.threshold);
@@ -212,64 +228,84 @@ static void put_weights(beam_printer *p, const beam_weights *w, const beam_inspe
         put_tensors(p, w);
 }
 
-/* The configuration or the weights may be NULL. */
-static void print_all(const char *kind, const char *path, const beam_model_config *c, const beam_weights *w,
+/* The shape or the weights may be NULL. */
+static void print_all(const char *kind, const char *path, const shape *s, const beam_weights *w,
                       const beam_inspect_options *o)
 {
     if (o->json) {
         beam_printer p = beam_print_open(stdout);
         beam_print_text(&p, "kind", kind);
         beam_print_text(&p, "path", path);
-        if (c)
-            put_config(&p, c);
+        if (s)
+            put_shape(&p, s);
+        beam_print_bool(&p, "weights", w);
         if (w)
             put_weights(&p, w, o);
         beam_print_end(&p);
         return;
     }
-    printf("%-13s %s%s%s\n", kind, path, c ? ": " : "", c ? c->model_type : "");
-    if (c)
-        print_config(c);
+    printf("%-13s %s%s%s\n", kind, path, s ? ": " : "", s ? s->config.model_type : "");
+    if (s)
+        print_shape(s);
     if (w) {
-        const summary s = summarise(w);
-        print_summary(&s, o->verify);
+        const summary found = summarise(w);
+        print_summary(&found, o->verify);
         if (o->tensors)
             print_tensors(w);
+    } else {
+        printf("weights       none here: neither model.safetensors nor model.safetensors.index.json\n");
     }
 }
 
-static beam_status inspect(const char *kind, const char *path, const beam_model_config *c,
-                           const char *weights, const beam_inspect_options *o)
+static beam_status inspect(const char *kind, const char *path, const shape *s, const char *weights,
+                           const beam_inspect_options *o)
 {
     beam_weights *w;
     BEAM_TRY(beam_weights_open(weights, &w));
     const beam_status status = o->verify ? check_finite(w) : BEAM_OK;
     if (!status)
-        print_all(kind, path, c, w, o);
+        print_all(kind, path, s, w, o);
     beam_weights_close(w);
     return status;
 }
 
-/* A folder with the masks alone holds no model.safetensors. */
+static beam_status read_shape(const char *path, shape *out)
+{
+    BEAM_TRY(beam_model_config_read(path, &out->config));
+    BEAM_TRY(beam_model_count(&out->count, &out->config));
+    return BEAM_OK;
+}
+
+static bool holds(const char *folder, const char *name)
+{
+    char path[1200];
+    return beam_join_path(path, sizeof path, folder, name) == BEAM_OK && beam_file_exists(path);
+}
+
+/* A folder with the masks alone holds no model.safetensors; one that was not downloaded whole, none at all.
+ */
 beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o)
 {
-    char config[1200], masks[1200], single[1200], index[1200];
-    beam_model_config c;
+    char config[1200], masks[1200];
+    shape s;
     BEAM_TRY(beam_join_path(config, sizeof config, folder, "config.json"));
     BEAM_TRY(beam_join_path(masks, sizeof masks, folder, "expert_mask.safetensors"));
-    BEAM_TRY(beam_join_path(single, sizeof single, folder, "model.safetensors"));
-    BEAM_TRY(beam_join_path(index, sizeof index, folder, "model.safetensors.index.json"));
-    BEAM_TRY(beam_model_config_read(config, &c));
-    if (beam_file_exists(masks) && !beam_file_exists(single) && !beam_file_exists(index))
-        return inspect("masks alone", folder, &c, masks, o);
-    return inspect("model", folder, &c, folder, o);
+    BEAM_TRY(read_shape(config, &s));
+    if (holds(folder, "model.safetensors") || holds(folder, "model.safetensors.index.json"))
+        return inspect("model", folder, &s, folder, o);
+    if (beam_file_exists(masks))
+        return inspect("masks alone", folder, &s, masks, o);
+    if (o->verify || o->tensors)
+        return BEAM_FAIL(BEAM_EMODEL, "%s: holds no weights to look at, only config.json", folder);
+    print_all("model", folder, &s, NULL, o);
+    return BEAM_OK;
 }
 
 beam_status beam_inspect_config(const char *path, const beam_inspect_options *o)
 {
-    beam_model_config c;
-    BEAM_TRY(beam_model_config_read(path, &c));
-    print_all("config", path, &c, NULL, o);
+    shape s;
+    BEAM_TRY(read_shape(path, &s));
+    print_all("config", path, &s, NULL, o);
     return BEAM_OK;
 }
 

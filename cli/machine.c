@@ -1,6 +1,5 @@
 #include "cli/machine.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,39 +41,6 @@ static void look_at_processor(beam_machine *m)
         if (sscanf(line, "model name : %127[^\n]", m->processor) == 1)
             break;
     fclose(f);
-}
-
-/* A container may have less than the machine. */
-static void apply_container_limit(beam_machine *m)
-{
-    static const char *const paths[] = {"/sys/fs/cgroup/memory.max",
-                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        FILE *f = fopen(paths[i], "r");
-        int64_t limit;
-        if (f && fscanf(f, "%" SCNd64, &limit) == 1 && limit > 0 && limit < m->memory)
-            m->memory = limit;
-        if (f)
-            fclose(f);
-    }
-    if (m->memory_available > m->memory)
-        m->memory_available = m->memory;
-}
-
-static void look_at_memory(beam_machine *m)
-{
-    FILE *f = fopen("/proc/meminfo", "r");
-    char line[256];
-    int64_t kib;
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "MemTotal: %" SCNd64, &kib) == 1)
-            m->memory = kib * 1024;
-        if (sscanf(line, "MemAvailable: %" SCNd64, &kib) == 1)
-            m->memory_available = kib * 1024;
-    }
-    if (f)
-        fclose(f);
-    apply_container_limit(m);
 }
 
 static void look_at_disk(beam_machine *m)
@@ -133,7 +99,7 @@ beam_status beam_machine_look(beam_machine *m)
 {
     *m = (beam_machine){.yaml = beam_config_yaml_version()};
     look_at_processor(m);
-    look_at_memory(m);
+    beam_host_memory_look("", &m->memory);
     look_at_disk(m);
     beam_data_versions(m->data);
     m->gpu_driver = access("/proc/driver/nvidia/version", R_OK) == 0;

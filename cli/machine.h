@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/host_memory.h"
 #include "core/status.h"
 #include "data/versions.h"
 
@@ -13,9 +14,9 @@ enum { BEAM_MAX_ADVICE = 8 };
 typedef struct {
     char processor[128];
     int cores, threads;
-    int64_t memory, memory_available; /* bytes; memory is the container's limit where there is one */
-    int64_t disk_free;                /* bytes, in the current folder */
-    double sgemm;                     /* FLOP/s reached by a large float32 product on all threads */
+    beam_host_memory memory;
+    int64_t disk_free; /* bytes, in the current folder */
+    double sgemm;      /* FLOP/s reached by a large float32 product on all threads */
     char blas[256];
     bool blas_uses_openmp;
     beam_library_version data[BEAM_DATA_LIBRARIES];

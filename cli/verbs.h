@@ -19,6 +19,7 @@
     VERB(inspect, "what a checkpoint, model folder or token file holds")                                     \
     VERB(report, "evaluations and runs side by side: a table and an HTML page")                              \
     VERB(bench, "timings with the hardware bound beside each")                                               \
+    VERB(estimate, "memory, disk and work of a configuration, before anything is loaded")                    \
     VERB(validate, "check a configuration: every key, its value and where it came from")                     \
     VERB(doctor, "what this machine has and lacks")
 

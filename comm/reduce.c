@@ -14,20 +14,26 @@ static void place(beam_tree *t, int levels, beam_arena *a)
         t->partial[l] = beam_push(a, t->grads.dtype, t->grads.ndim, t->grads.dim);
 }
 
+size_t beam_tree_bytes(beam_tensor grads, int64_t leaves)
+{
+    beam_tree t = {.grads = grads};
+    beam_arena a = beam_arena_measure();
+    place(&t, levels_for(leaves), &a);
+    return a.peak;
+}
+
 beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be)
 {
     const int levels = levels_for(leaves);
     BEAM_ASSERT(leaves >= 1 && levels < BEAM_TREE_LEVELS);
     *t = (beam_tree){.grads = grads, .leaves = leaves};
-    beam_arena a = beam_arena_measure();
-    place(t, levels, &a);
     if (levels == 0)
         return BEAM_OK;
-    t->bytes = a.peak;
-    t->block = beam_alloc(be, a.peak, "gradient accumulation");
+    t->bytes = beam_tree_bytes(grads, leaves);
+    t->block = beam_alloc(be, t->bytes, "gradient accumulation");
     if (be->status)
         return be->status;
-    a = beam_arena_over(t->block, a.peak);
+    beam_arena a = beam_arena_over(t->block, t->bytes);
     place(t, levels, &a);
     return BEAM_OK;
 }

@@ -15,6 +15,9 @@ typedef struct {
     int64_t leaves, done;
 } beam_tree;
 
+/* Bytes that beam_tree_open would allocate; grads needs no memory. */
+size_t beam_tree_bytes(beam_tensor grads, int64_t leaves);
+
 /* For sums of `leaves` (1 .. 2^23) gradients that appear in `grads` one after the other. Holds as many copies
  * of the gradients as leaves - 1 has binary digits: none for a single leaf. */
 beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be);

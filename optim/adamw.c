@@ -2,15 +2,28 @@
 
 #include <stdlib.h>
 
+/* Without lists it only measures. */
 static void place(beam_adamw_state *s, beam_arena *a)
 {
     for (int i = 0; i < s->params.n; i++) {
         const beam_param *p = &s->params.at[i];
         if (!(p->flags & BEAM_TRAIN))
             continue;
-        s->m[i] = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
-        s->v[i] = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
+        const beam_tensor m = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
+        const beam_tensor v = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
+        if (s->m && s->v) {
+            s->m[i] = m;
+            s->v[i] = v;
+        }
     }
+}
+
+size_t beam_adamw_bytes(beam_params params)
+{
+    beam_adamw_state s = {.params = params};
+    beam_arena a = beam_arena_measure();
+    place(&s, &a);
+    return a.peak;
 }
 
 beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_backend *be)
@@ -22,15 +35,13 @@ beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_backen
         beam_adamw_close(s, be);
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the optimizer's lists");
     }
-    beam_arena a = beam_arena_measure();
-    place(s, &a);
-    s->bytes = a.peak;
-    s->block = beam_alloc(be, a.peak, "optimizer state");
+    s->bytes = beam_adamw_bytes(params);
+    s->block = beam_alloc(be, s->bytes, "optimizer state");
     if (be->status) {
         beam_adamw_close(s, be);
         return be->status;
     }
-    a = beam_arena_over(s->block, a.peak);
+    beam_arena a = beam_arena_over(s->block, s->bytes);
     place(s, &a);
     beam_zero(be, beam_view(s->block, BEAM_U8, BEAM_DIMS((int64_t)s->bytes)));
     return BEAM_OK;

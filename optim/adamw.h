@@ -12,6 +12,9 @@ typedef struct {
     size_t bytes;
 } beam_adamw_state;
 
+/* Bytes of the moments that beam_adamw_open would allocate; the parameters need no memory. */
+size_t beam_adamw_bytes(beam_params params);
+
 /* Moments start at zero. On failure nothing is left to free. */
 beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_backend *be);
 void beam_adamw_close(beam_adamw_state *s, beam_backend *be);

@@ -130,7 +130,7 @@ static beam_status time_steps(const beam_bench_options *o, beam_model *m, beam_a
     out->backward = median(backward, o->steps);
     out->update = median(update, o->steps);
     const double seconds = out->forward + out->backward + out->update;
-    const beam_flops f = beam_flops_train(o->config, o->scope, (double)o->sequence, o->active);
+    const beam_flops f = beam_flops_of(o->config, o->scope, (double)o->sequence, o->active);
     out->tokens_per_s = (double)batch->tokens / seconds;
     out->flops_per_s = (double)batch->tokens * (f.forward + f.backward) / seconds;
     return BEAM_OK;

@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
     double forward, backward, update; /* seconds, medians */
     double tokens_per_s;              /* of the whole step */
-    double flops_per_s;               /* counted by beam_flops_train */
+    double flops_per_s;               /* counted by beam_flops_of */
     double loss;
 } beam_bench_result;
 

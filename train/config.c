@@ -167,9 +167,10 @@ static beam_status fill(beam_config_draft *draft, const char *path, const char *
     memset(draft->config, 0, sizeof *draft->config);
     for (int i = 0; i < BEAM_KEYS; i++)
         BEAM_ASSERT(beam_key_parse(&beam_key_table[i], NULL, draft->config));
-    BEAM_TRY(beam_draft_read_yaml(draft, path));
+    if (path)
+        BEAM_TRY(beam_draft_read_yaml(draft, path));
     BEAM_TRY(override_all(draft, overrides, n));
-    BEAM_TRY(check_together(draft, path));
+    BEAM_TRY(check_together(draft, path ? path : "command line"));
     for (int i = 0; i < BEAM_KEYS; i++)
         if (!draft->origins[i] && !(draft->origins[i] = strdup("default")))
             return BEAM_FAIL(BEAM_ENOMEM, "out of memory while reading the configuration");

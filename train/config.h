@@ -65,8 +65,9 @@ typedef struct {
     char resume_from_checkpoint[BEAM_PATH_MAX]; /* auto | none | a checkpoint folder */
 } beam_config;
 
-/* Defaults, then the YAML file, then the overrides, then cross-key checks. BEAM_ECONFIG on the first thing
- * wrong. `out` is overwritten. Overrides are what stood on the command line after the file: "key=value",
+/* Defaults, then the YAML file (none if `path` is NULL), then the overrides, then cross-key checks.
+ * BEAM_ECONFIG on the first thing wrong. `out` is overwritten. Overrides are what stood on the command line
+ * after the file: "key=value",
  * "--key=value", or "--key" followed by "value"; a dash in a key counts as an underscore. The value `null`
  * means "not given" and brings the default back.
  * If `origins` is not NULL it receives where each value came from, parallel to the table of keys: "default",

@@ -7,9 +7,12 @@
 
 double beam_moe_flops_saved(const beam_model_config *c, bool masks, double avg_active)
 {
-    const double expert = 3.0 * (double)c->hidden_size * (double)c->moe_intermediate_size;
-    const double gate = masks ? (double)c->hidden_size * (double)c->experts : 0;
-    return 1 - (avg_active * expert + gate) / ((double)c->top_k * expert);
+    const double d = (double)c->hidden_size, k = (double)c->top_k;
+    const double expert = 3 * d * (double)c->moe_intermediate_size;
+    const double shared = 3 * d * (double)c->shared_size + (c->shared_gate ? d : 0);
+    const double gate = masks ? d * (double)c->experts : 0;
+    const double given = masks && c->mask.give_back ? (k - avg_active) * d : 0;
+    return 1 - (avg_active * expert + shared + gate + given) / (k * expert + shared);
 }
 
 /* Counts, as batches pass, how many different experts groups of tokens from different rows keep. */

@@ -1,5 +1,6 @@
 /* Floating-point operations of a model, counted from its shape: multiply-adds of matrix products and
- * attention, each as two operations. Norms, rotations and the like are left out, as is usual. */
+ * attention, each as two operations. Norms, rotations, what dropped experts give back and the like are left
+ * out, as is usual. */
 #ifndef BEAM_TRAIN_FLOPS_H
 #define BEAM_TRAIN_FLOPS_H
 
@@ -9,9 +10,10 @@ typedef struct {
     double forward, backward; /* of one token */
 } beam_flops;
 
-/* One token of a training step over sequences of `sequence` tokens, when `active` of the K candidates are
- * kept: the forward pass computes all candidates, dgrad (and wgrad where `scope` trains the experts) the kept
- * ones. */
-beam_flops beam_flops_train(const beam_model_config *c, beam_scope scope, double sequence, double active);
+/* One token of a pass over sequences of `sequence` tokens, when `active` of the K candidates are kept. Where
+ * something trains, the forward pass computes all candidates, dgrad (and wgrad where `scope` trains the
+ * experts) the kept ones; recomputation (gradient checkpointing) does not count. Without training only kept
+ * experts run, forward. */
+beam_flops beam_flops_of(const beam_model_config *c, beam_scope scope, double sequence, double active);
 
 #endif

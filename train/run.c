@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/host_memory.h"
 #include "core/log.h"
 #include "data/file.h"
 #include "train/metrics.h"
@@ -156,6 +157,7 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     if (!status) {
         describe(&t);
         status = steps(&t, &metrics, stop_after);
+        beam_info("memory: at most %.1f MiB were in use", (double)beam_host_memory_peak() / (1 << 20));
     }
     if (status)
         beam_metrics_abandon(&metrics);

@@ -9,6 +9,7 @@
 #include "data/file.h"
 #include "model/families/families.h"
 #include "model/load.h"
+#include "train/memory.h"
 #include "train/snapshot.h"
 
 const char *beam_model_source_random(const char *name)
@@ -79,14 +80,26 @@ static void warn_overruled(const char *name, const beam_mask_config *found, cons
                   found->give_back ? "yes" : "no");
 }
 
+static beam_status require_memory(const char *name, const beam_model_config *config,
+                                  const beam_model_options *options, int64_t accumulation,
+                                  const beam_backend *be)
+{
+    beam_memory_need need;
+    beam_host_memory machine;
+    BEAM_TRY(beam_memory_measure(&need, config, options, accumulation, be->real));
+    beam_host_memory_look("", &machine);
+    return beam_memory_require(name, &need, &machine);
+}
+
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
-                                   const beam_model_options *options, uint64_t seed, beam_backend *be,
-                                   beam_model **out)
+                                   const beam_model_options *options, int64_t accumulation, uint64_t seed,
+                                   beam_backend *be, beam_model **out)
 {
     beam_model_config config, plain;
     *out = NULL;
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
+    BEAM_TRY(require_memory(name, &config, options, accumulation, be));
     BEAM_TRY(beam_model_open(out, &config, options, be));
     if (plain.mask.present && gates->add)
         warn_overruled(name, &plain.mask, gates);
@@ -157,8 +170,8 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
     BEAM_TRY(beam_run_find(run, info));
     const beam_gate_request gates = beam_gate_request_of(&info->config);
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = max_tokens};
-    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, info->config.seed, be,
-                                    out));
+    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, 0, info->config.seed,
+                                    be, out));
     const beam_status status = read_values(*out, info);
     if (status) {
         beam_model_close(*out);

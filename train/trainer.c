@@ -69,8 +69,8 @@ static beam_status open_model(beam_trainer *t)
         .checkpointing = c->gradient_checkpointing,
     };
     const beam_gate_request gates = beam_gate_request_of(c);
-    BEAM_TRY(
-        beam_model_source_open(c->model_name_or_path, &gates, &options, c->seed, &t->backend, &t->model));
+    BEAM_TRY(beam_model_source_open(c->model_name_or_path, &gates, &options, c->gradient_accumulation_steps,
+                                    c->seed, &t->backend, &t->model));
     const beam_model_config *m = beam_model_config_of(t->model);
     t->stats = calloc((size_t)(beam_moe_layers(m) * (BEAM_STAT_EXPERTS + m->experts)) + 1, sizeof *t->stats);
     t->active = calloc((size_t)beam_moe_layers(m) + 1, sizeof *t->active);

@@ -203,11 +203,11 @@ static void deepseek_v2_variants(void **state)
         "{\"q_lora_rank\": null, \"kv_lora_rank\": 8, \"qk_nope_head_dim\": 12, \"qk_rope_head_dim\": 6, "
         "\"v_head_dim\": 10, \"first_k_dense_replace\": 3, \"n_shared_experts\": 3, "
         "\"moe_intermediate_size\": 5, \"routed_scaling_factor\": 2.5, \"num_key_value_heads\": 4, "
-        "\"head_dim\": 6, \"qk_head_dim\": 18, \"moe_layer_freq\": 1, \"rms_norm_eps\": 1e-6, "
+        "\"head_dim\": 6, \"qk_head_dim\": 18, \"moe_layer_freq\": 1, \"rms_norm_eps\": 1e-5, "
         "\"norm_topk_prob\": false, \"scoring_func\": \"softmax\", \"aux_loss_alpha\": 0.001, " DEEPSEEK "}");
     assert_true(c.query_rank == 0 && c.kv_rank == 8 && c.head_dim == 18 && c.rotary_dim == 6);
     assert_true(c.value_dim == 10 && c.shared_size == 15 && c.routed_scale == 2.5);
-    assert_true(!c.moe_layer[2] && c.moe_layer[3]);
+    assert_true(!c.moe_layer[2] && c.moe_layer[3] && c.rms_norm_eps == 1e-5);
     c = family_accept("{" GROUPS "\"n_group\": 8, \"topk_group\": 3, " DEEPSEEK "}");
     assert_true(c.expert_groups == 8 && c.kept_groups == 3);
     c = family_accept("{\"topk_method\": \"greedy\", \"n_group\": 8, \"topk_group\": 3, " DEEPSEEK "}");
@@ -225,7 +225,6 @@ static void deepseek_v2_refusals(void **state)
         {"{\"q_lora_rank\": 0, " DEEPSEEK "}", "q_lora_rank"},
         {"{\"attention_bias\": true, " DEEPSEEK "}", "attention_bias"},
         {"{\"mlp_bias\": true, " DEEPSEEK "}", "mlp_bias"},
-        {"{\"rms_norm_eps\": 1e-5, " DEEPSEEK "}", "rms_norm_eps"},
         {"{\"norm_topk_prob\": true, " DEEPSEEK "}", "norm_topk_prob"},
         {"{\"scoring_func\": \"sigmoid\", " DEEPSEEK "}", "scoring_func"},
         {"{\"topk_method\": \"noaux_tc\", " DEEPSEEK "}", "noaux_tc"},

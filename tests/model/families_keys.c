@@ -91,8 +91,7 @@ static const struct {
                       "mlp_only_layers:used rope_scaling:used transformers_version:ignored "},
     {"Qwen1.5-MoE-A2.7B", " " EVERYWHERE QWEN "max_window_layers:used shared_expert_intermediate_size:used "},
     {"DeepSeek-V2-Lite",
-     " " EVERYWHERE
-     "rms_norm_eps:fixed bos_token_id:ignored moe_intermediate_size:used n_shared_experts:used "
+     " " EVERYWHERE "rms_norm_eps:used bos_token_id:ignored moe_intermediate_size:used n_shared_experts:used "
      "n_routed_experts:used routed_scaling_factor:used kv_lora_rank:used q_lora_rank:used "
      "qk_rope_head_dim:used v_head_dim:used qk_nope_head_dim:used topk_method:used n_group:used "
      "topk_group:used moe_layer_freq:fixed first_k_dense_replace:used norm_topk_prob:fixed "

@@ -89,7 +89,7 @@ static void compare_gradient(hf_errors *e, const hf_fixture *f, beam_model *m, c
     float *want = hf_fixture_expect(f, name, BEAM_F32, n), *got = calloc((size_t)n, sizeof *got);
     assert_non_null(got);
     const beam_param *p = &beam_model_params(m).at[t->param];
-    assert_int_equal(beam_hf_get(beam_model_backend(m), t, p->grad, 0, t->rows, got), BEAM_OK);
+    hf_need(beam_hf_get(beam_model_backend(m), t, p->grad, 0, t->rows, got));
     const double against = scale_of(f, name, want, n, all);
     for (int64_t i = 0; i < n; i++)
         got[i] -= want[i];
@@ -139,7 +139,7 @@ static void *downloaded(beam_backend *be, beam_tensor t)
     void *host = malloc(beam_bytes(t));
     assert_non_null(host);
     beam_download(be, host, t);
-    assert_int_equal(beam_sync(be), BEAM_OK);
+    hf_need(beam_sync(be));
     return host;
 }
 

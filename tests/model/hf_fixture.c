@@ -13,7 +13,7 @@
 #include "model/families/families.h"
 #include "model/load.h"
 
-static void need(beam_status status)
+void hf_need(beam_status status)
 {
     if (status != BEAM_OK)
         fail_msg("%s", beam_last_error());
@@ -41,7 +41,7 @@ static void make_batch(hf_fixture *f)
     assert_true(w && w->ndim == 2);
     const int64_t length = w->dim[1], tokens = w->dim[0] * length;
     beam_batch *b = &f->batch;
-    need(beam_batch_alloc(b, tokens));
+    hf_need(beam_batch_alloc(b, tokens));
     int32_t *ids = hf_fixture_expect(f, "ids", BEAM_I32, tokens);
     for (int64_t t = 0; t < tokens; t++) {
         const bool last = (t + 1) % length == 0;
@@ -63,9 +63,9 @@ void hf_fixture_open(hf_fixture *f, const char *variant, int threads)
     *f = (hf_fixture){.variant = variant};
     snprintf(f->folder, sizeof f->folder, "%s/%s", BEAM_FAMILIES_FOLDER, variant);
     char *config = hf_fixture_path(f, "config.json"), *expected = hf_fixture_path(f, "expected.safetensors");
-    need(beam_model_config_read(config, &f->config));
-    need(beam_weights_open(expected, &f->expected));
-    need(beam_backend_cpu(&f->be, threads));
+    hf_need(beam_model_config_read(config, &f->config));
+    hf_need(beam_weights_open(expected, &f->expected));
+    hf_need(beam_backend_cpu(&f->be, threads));
     make_batch(f);
     free(config);
     free(expected);
@@ -94,15 +94,15 @@ void *hf_fixture_expect(const hf_fixture *f, const char *name, beam_dtype dtype,
         fail_msg("%s: %s has %" PRId64 " elements of type %s, not %" PRId64 " of type %s", f->variant, name,
                  elements, beam_dtype_name(w->dtype), count, beam_dtype_name(dtype));
     void *values = new_memory((size_t)count * beam_dtype_size(dtype));
-    need(dtype == BEAM_F32 ? beam_weights_read_f32(f->expected, w, values)
-                           : beam_weights_read_raw(f->expected, w, values));
+    hf_need(dtype == BEAM_F32 ? beam_weights_read_f32(f->expected, w, values)
+                              : beam_weights_read_raw(f->expected, w, values));
     return values;
 }
 
 beam_hf_map hf_fixture_map(beam_model *m)
 {
     beam_hf_map map;
-    need(beam_hf_map_build(beam_model_config_of(m), beam_model_params(m), BEAM_HF_PUBLISHED, &map));
+    hf_need(beam_hf_map_build(beam_model_config_of(m), beam_model_params(m), BEAM_HF_PUBLISHED, &map));
     return map;
 }
 
@@ -118,7 +118,7 @@ static void load_gates(const hf_fixture *f, beam_model *m)
         char name[BEAM_NAME_MAX + 32];
         snprintf(name, sizeof name, "gate.%s", t->name);
         float *values = hf_fixture_expect(f, name, BEAM_F32, t->rows * t->row);
-        need(beam_hf_put(beam_model_backend(m), t, params.at[t->param].value, 0, t->rows, values));
+        hf_need(beam_hf_put(beam_model_backend(m), t, params.at[t->param].value, 0, t->rows, values));
         free(values);
     }
     beam_hf_map_free(&map);
@@ -129,8 +129,8 @@ beam_model *hf_fixture_model(hf_fixture *f, beam_scope scope, bool checkpointing
     beam_model *m;
     const beam_model_options options = {
         .scope = scope, .max_tokens = f->batch.tokens, .checkpointing = checkpointing};
-    need(beam_model_open(&m, &f->config, &options, &f->be));
-    need(beam_model_load(m, f->folder, false));
+    hf_need(beam_model_open(&m, &f->config, &options, &f->be));
+    hf_need(beam_model_load(m, f->folder, false));
     load_gates(f, m);
     return m;
 }
@@ -139,6 +139,6 @@ float *hf_fixture_logits(beam_model *m, const beam_batch *b)
 {
     const int64_t vocab = beam_model_config_of(m)->vocab_size;
     float *logits = new_memory((size_t)(b->tokens * vocab) * sizeof *logits);
-    need(beam_model_logits(m, 0, b->tokens, logits));
+    hf_need(beam_model_logits(m, 0, b->tokens, logits));
     return logits;
 }

@@ -26,6 +26,9 @@ typedef struct {
         HF_TEST(f, "qwen2_moe_window"), HF_TEST(f, "deepseek_v2"), HF_TEST(f, "deepseek_v2_groups"),         \
         HF_TEST(f, "olmoe"), HF_TEST(f, "olmoe_clip"), HF_TEST(f, "mixtral"), HF_TEST(f, "mixtral_window")
 
+/* Fails the test with the last error unless the status is BEAM_OK. */
+void hf_need(beam_status status);
+
 void hf_fixture_open(hf_fixture *f, const char *variant, int threads);
 void hf_fixture_close(hf_fixture *f);
 

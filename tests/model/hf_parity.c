@@ -17,16 +17,10 @@
 static const double logit_tolerance = 2e-5, loss_tolerance = 1e-6, gradient_tolerance = 1e-5,
                     adamw_tolerance = 1e-5, mask_loss_weight = 0.7;
 
-static void need(beam_status status)
-{
-    if (status != BEAM_OK)
-        fail_msg("%s", beam_last_error());
-}
-
 static double mean_loss(beam_model *m)
 {
     beam_forward_result r;
-    need(beam_model_result(m, &r));
+    hf_need(beam_model_result(m, &r));
     return r.loss / (double)r.targets;
 }
 
@@ -36,7 +30,7 @@ static double forward_and_backward(beam_model *m, const beam_batch *b, double pe
     beam_model_forward(m, b, 1.0 / (double)b->targets);
     const double loss = mean_loss(m);
     beam_model_backward(m, &(beam_backward_args){.penalty = penalty});
-    need(beam_sync(beam_model_backend(m)));
+    hf_need(beam_sync(beam_model_backend(m)));
     return loss;
 }
 
@@ -65,7 +59,7 @@ static void compare_balance(hf_fixture *f, hf_errors *e)
         no_targets.target[t] = -1;
     beam_model_zero_grads(m);
     beam_model_forward(m, &no_targets, 1);
-    need(beam_model_result(m, &r));
+    hf_need(beam_model_result(m, &r));
     beam_model_backward(m, &(beam_backward_args){.balance = 1});
     hf_compare_number(&e->loss, f, "base.balance", r.balance);
     hf_compare_gradients(e, f, m, "base.balance_grad.");
@@ -79,7 +73,7 @@ static void compare_adamw(hf_fixture *f, hf_errors *e)
     beam_adamw_state optimizer;
     beam_model *m = hf_fixture_model(f, BEAM_SCOPE_ALL, false);
     float *want = hf_fixture_expect(f, "adamw.losses", BEAM_F32, STEPS);
-    need(beam_adamw_open(&optimizer, beam_model_params(m), &f->be));
+    hf_need(beam_adamw_open(&optimizer, beam_model_params(m), &f->be));
     for (int64_t step = 1; step <= STEPS; step++) {
         const double loss = forward_and_backward(m, &f->batch, 0);
         hf_worst(&e->adamw, fabs(loss - (double)want[step - 1]));
@@ -115,7 +109,7 @@ static void compare_masks(hf_fixture *f, hf_errors *e, const char *form)
     assert_int_equal(seen.layers, layers);
     double *stats = calloc((size_t)(layers * (BEAM_STAT_EXPERTS + f->config.experts)), sizeof *stats);
     assert_non_null(stats);
-    need(beam_model_take_stats(m, stats));
+    hf_need(beam_model_take_stats(m, stats));
 
     hf_compare_logits(e, f, m, form);
     snprintf(name, sizeof name, "%s.task_loss", form);

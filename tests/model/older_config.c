@@ -50,8 +50,7 @@ static void older_config_is_the_same(void **state)
     beam_model_config older;
     hf_fixture_open(&f, *state, 1);
     char *path = hf_fixture_path(&f, "config.older.json");
-    if (beam_model_config_read(path, &older) != BEAM_OK)
-        fail_msg("%s", beam_last_error());
+    hf_need(beam_model_config_read(path, &older));
     assert_string_equal(f.config.model_type, older.model_type);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (memcmp((const char *)&f.config + fields[i].offset, (const char *)&older + fields[i].offset,

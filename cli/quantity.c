@@ -1,0 +1,56 @@
+#include "cli/quantity.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+const char *beam_quantity_digits(beam_quantity *q, int64_t n)
+{
+    char digits[24];
+    size_t used = 0;
+    const int length = snprintf(digits, sizeof digits, "%" PRId64, n);
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && digits[i - 1] != '-' && (length - i) % 3 == 0)
+            q->text[used++] = ',';
+        q->text[used++] = digits[i];
+    }
+    q->text[used] = '\0';
+    return q->text;
+}
+
+/* `n` divided by the largest power of 1000 that leaves at least 1, with that power's name and the unit. */
+static const char *scaled(beam_quantity *q, double n, const char *const powers[], const char *unit)
+{
+    int power = 0;
+    for (; n >= 999.995 && powers[power + 1]; power++)
+        n /= 1000;
+    const char *space = *powers[power] || *unit ? " " : "";
+    snprintf(q->text, sizeof q->text, "%.*f%s%s%s", power ? 2 : 0, n, space, powers[power], unit);
+    return q->text;
+}
+
+const char *beam_quantity_short(beam_quantity *q, double n)
+{
+    static const char *const powers[] = {"", "K", "M", "B", "T", NULL};
+    return scaled(q, n, powers, "");
+}
+
+const char *beam_quantity_flops(beam_quantity *q, double n)
+{
+    static const char *const powers[] = {"", "K", "M", "G", "T", "P", "E", NULL};
+    return scaled(q, n, powers, "FLOP");
+}
+
+const char *beam_quantity_bytes(beam_quantity *q, double n)
+{
+    static const char *const powers[] = {"", "k", "M", "G", "T", "P", NULL};
+    return scaled(q, n, powers, n < 1000 ? "bytes" : "B");
+}
+
+const char *beam_quantity_parameters(beam_quantity *q, int64_t total, int64_t active)
+{
+    beam_quantity a, b, c, d;
+    snprintf(q->text, sizeof q->text, "%s (%s), %s active per token (%s)", beam_quantity_digits(&a, total),
+             beam_quantity_short(&b, (double)total), beam_quantity_digits(&c, active),
+             beam_quantity_short(&d, (double)active));
+    return q->text;
+}

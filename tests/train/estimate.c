@@ -1,0 +1,302 @@
+/* What is foreseen is what happens: memory that a model and its training take, refusing what does not fit,
+ * the settings that would, and counted operations. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "comm/reduce.h"
+#include "data/cmocka_all.h"
+#include "data/scratch.h"
+#include "model/families/families.h"
+#include "optim/adamw.h"
+#include "train/estimate.h"
+#include "train/eval.h"
+#include "train/flops.h"
+#include "train/source.h"
+
+#define SIZES                                                                                                \
+    "\"vocab_size\": 40, \"hidden_size\": 16, \"num_hidden_layers\": 3, \"num_attention_heads\": 2, "        \
+    "\"intermediate_size\": 24, \"moe_intermediate_size\": 8, \"num_experts_per_tok\": 2, "
+
+static const char grouped_json[] =
+    "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", " SIZES
+    "\"num_key_value_heads\": 1, \"head_dim\": 8, \"num_experts\": 6, \"mlp_only_layers\": [1]}";
+static const char windowed_json[] =
+    "{\"architectures\": [\"Qwen2MoeForCausalLM\"], \"model_type\": \"qwen2_moe\", " SIZES
+    "\"num_key_value_heads\": 2, \"num_experts\": 6, \"shared_expert_intermediate_size\": 12, "
+    "\"use_sliding_window\": true, \"sliding_window\": 4, \"max_window_layers\": 3}";
+static const char latent_json[] =
+    "{\"architectures\": [\"DeepseekV2ForCausalLM\"], \"model_type\": \"deepseek_v2\", " SIZES
+    "\"num_key_value_heads\": 2, \"n_routed_experts\": 6, \"n_shared_experts\": 2, \"kv_lora_rank\": 10, "
+    "\"q_lora_rank\": 12, \"qk_nope_head_dim\": 6, \"qk_rope_head_dim\": 4, \"v_head_dim\": 10, "
+    "\"first_k_dense_replace\": 1}";
+
+static const char *const texts[] = {grouped_json, windowed_json, latent_json};
+enum { MODELS = sizeof texts / sizeof texts[0] };
+
+static beam_model_config read_model(int which)
+{
+    beam_model_config c;
+    if (beam_model_config_read(scratch_text("config.json", texts[which]), &c) != BEAM_OK)
+        fail_msg("model %d: %s", which, beam_last_error());
+    return c;
+}
+
+/* A configuration of the model in config.json, with more keys. */
+static beam_config configure(const char *more[], int n)
+{
+    char model[SCRATCH_PATH + 64];
+    const char *keys[16] = {model, "dataset=unused"};
+    beam_config c;
+    snprintf(model, sizeof model, "model_name_or_path=random:%s", scratch_path("config.json"));
+    for (int i = 0; i < n; i++)
+        keys[2 + i] = more[i];
+    if (beam_config_load(NULL, keys, n + 2, &c, NULL) != BEAM_OK)
+        fail_msg("%s", beam_last_error());
+    return c;
+}
+
+static void same_as_allocated(const beam_model_config *config, const beam_model_options *options,
+                              beam_backend *be)
+{
+    enum { PASSES = 5 };
+    beam_memory_need need;
+    beam_model *m;
+    beam_adamw_state adamw;
+    beam_tree tree;
+    assert_int_equal(beam_memory_measure(&need, config, options, PASSES, be->real), BEAM_OK);
+    if (beam_model_open(&m, config, options, be) != BEAM_OK)
+        fail_msg("%s", beam_last_error());
+    const beam_memory_plan taken = beam_model_memory(m);
+    /* The plan counts what aligning tensors adds. */
+    assert_in_range(need.model.parameters - taken.parameters, 0, BEAM_ALIGN * beam_model_params(m).n);
+    assert_int_equal(need.model.gradients, taken.gradients);
+    assert_int_equal(need.model.activations, taken.activations);
+    assert_int_equal(need.model.scratch, taken.scratch);
+    if (options->scope != BEAM_SCOPE_NONE) {
+        assert_int_equal(beam_adamw_open(&adamw, beam_model_params(m), be), BEAM_OK);
+        assert_int_equal(beam_tree_open(&tree, beam_model_grads(m), PASSES, be), BEAM_OK);
+        assert_int_equal(need.optimizer, adamw.bytes);
+        assert_int_equal(need.accumulation, tree.bytes);
+        assert_true(tree.bytes > 0 && adamw.bytes > 0 && need.trained > 0);
+        beam_tree_close(&tree, be);
+        beam_adamw_close(&adamw, be);
+    }
+    const size_t parts = need.model.parameters + taken.gradients + taken.activations + taken.scratch;
+    assert_true(need.total >= parts + need.optimizer + need.accumulation + need.saving);
+    beam_model_close(m);
+}
+
+static void plan_is_what_is_allocated(void **state)
+{
+    (void)state;
+    static const beam_scope scopes[] = {BEAM_SCOPE_NONE, BEAM_SCOPE_MASKS, BEAM_SCOPE_ALL};
+    beam_backend be;
+    assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
+    for (int i = 0; i < MODELS; i++) {
+        beam_model_config c = read_model(i);
+        c.mask = (beam_mask_config){
+            .present = true, .threshold = 0.5, .bias = true, .router_features = true, .give_back = i == 1};
+        for (int s = 0; s < 3; s++)
+            for (int checkpointing = 0; checkpointing < 2; checkpointing++)
+                same_as_allocated(&c,
+                                  &(beam_model_options){.scope = scopes[s],
+                                                        .max_tokens = 24,
+                                                        .checkpointing = checkpointing != 0},
+                                  &be);
+    }
+    beam_backend_close(&be);
+}
+
+static void estimate_of_a_configuration(void **state)
+{
+    (void)state;
+    const char *masks[] = {"cutoff_len=64", "per_device_train_batch_size=4", "save_total_limit=2"};
+    read_model(0);
+    beam_config c = configure(masks, 3);
+    beam_estimate e, less;
+    assert_int_equal(beam_estimate_make(&c, &e), BEAM_OK);
+    /* Two MoE layers of 6 experts: W_m, b, a, c. */
+    assert_int_equal(e.count.gates, 2 * (6 * 16 + 6 + 1 + 2));
+    assert_int_equal(e.train.trained, e.count.gates);
+    assert_int_equal(e.checkpoint, 3 * 4 * e.count.gates);
+    assert_int_equal(e.checkpoints, 3);
+    assert_int_equal(e.export, 4 * (e.count.total + e.count.gates));
+    assert_int_equal(e.train.accumulation, 0);
+    assert_true(e.eval.total < e.train.total && e.eval.optimizer == 0 && e.eval.model.gradients == 0);
+    c.gradient_checkpointing = true;
+    assert_int_equal(beam_estimate_make(&c, &less), BEAM_OK);
+    assert_true(less.train.model.activations < e.train.model.activations);
+    assert_true(less.step_flops == e.step_flops);
+    c.trainable = BEAM_TRAIN_ALL;
+    assert_int_equal(beam_estimate_make(&c, &less), BEAM_OK);
+    assert_int_equal(less.train.trained, e.count.total + e.count.gates);
+    assert_true(less.step_flops > e.step_flops);
+    c.cutoff_len = 1 << 20;
+    c.per_device_train_batch_size = 1 << 16;
+    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_true(message_has("a micro-batch may have up to 2^31 - 1 tokens"));
+}
+
+static size_t total_with(const beam_config *c)
+{
+    beam_estimate e;
+    assert_int_equal(beam_estimate_make(c, &e), BEAM_OK);
+    return e.train.total;
+}
+
+/* Each piece of advice is true when followed, and none is given that would not help. */
+static void advice_is_followed(void **state)
+{
+    (void)state;
+    const char *large[] = {"cutoff_len=1024", "per_device_train_batch_size=12", "trainable=all"};
+    read_model(0);
+    const beam_config c = configure(large, 3);
+    beam_config changed = c;
+    beam_advice advice[BEAM_ADVICE];
+    int n;
+
+    changed.per_device_train_batch_size = 6;
+    changed.gradient_accumulation_steps = 2;
+    const size_t half = total_with(&changed);
+    assert_true(half < total_with(&c));
+    assert_int_equal(beam_estimate_advise(&c, (int64_t)half, advice, &n), BEAM_OK);
+    assert_in_range(n, 1, BEAM_ADVICE);
+    bool found = false;
+    for (int i = 0; i < n; i++) {
+        assert_true(advice[i].total <= half);
+        found |= strcmp(advice[i].keys, "per_device_train_batch_size=6 gradient_accumulation_steps=2") == 0;
+    }
+    assert_true(found);
+
+    changed = c;
+    changed.gradient_checkpointing = true;
+    const size_t recomputed = total_with(&changed);
+    assert_int_equal(beam_estimate_advise(&c, (int64_t)recomputed, advice, &n), BEAM_OK);
+    assert_true(n > 0);
+    assert_string_equal(advice[0].keys, "gradient_checkpointing=true");
+    assert_int_equal(advice[0].total, recomputed);
+
+    changed.per_device_train_batch_size = 1;
+    changed.gradient_accumulation_steps = 12;
+    changed.trainable = BEAM_TRAIN_MASKS;
+    changed.cutoff_len = 128;
+    const size_t least = total_with(&changed);
+    assert_int_equal(beam_estimate_advise(&c, (int64_t)least, advice, &n), BEAM_OK);
+    assert_int_equal(n, 1);
+    assert_string_equal(advice[0].keys,
+                        "trainable=masks gradient_checkpointing=true per_device_train_batch_size=1 "
+                        "gradient_accumulation_steps=12 cutoff_len=128");
+    assert_int_equal(beam_estimate_advise(&c, (int64_t)least - 1, advice, &n), BEAM_OK);
+    assert_int_equal(n, 0);
+}
+
+/* Larger than any machine; there are no weights, and nobody gets as far as to miss them. */
+static void larger_than_any_machine_is_refused(void **state)
+{
+    (void)state;
+    const char *huge = "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", "
+                       "\"vocab_size\": 151936, \"hidden_size\": 16384, \"num_hidden_layers\": 256, "
+                       "\"num_attention_heads\": 128, \"num_key_value_heads\": 8, \"head_dim\": 128, "
+                       "\"moe_intermediate_size\": 8192, \"num_experts\": 512, \"num_experts_per_tok\": 8}";
+    beam_backend be;
+    beam_model *m;
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = 8};
+    assert_int_equal(mkdir(scratch_path("huge"), 0700), 0);
+    scratch_text("huge/config.json", huge);
+    assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
+    assert_int_equal(
+        beam_model_source_open(scratch_path("huge"), &(beam_gate_request){0}, &options, 0, 1, &be, &m),
+        BEAM_ECONFIG);
+    assert_null(m);
+    assert_true(message_has("huge: needs "));
+    assert_true(message_has("but this machine has"));
+    beam_backend_close(&be);
+}
+
+static void memory_is_required(void **state)
+{
+    (void)state;
+    const beam_memory_need need = {.total = 1000, .model = {.parameters = 900}};
+    const beam_host_memory unknown = {0}, small = {.total = 700, .available = 700, .swap = 299},
+                           swapped = {.total = 700, .available = 600, .swap = 300};
+    assert_int_equal(beam_memory_require("m", &need, &unknown), BEAM_OK);
+    assert_int_equal(beam_memory_require("m", &need, &small), BEAM_ECONFIG);
+    assert_int_equal(beam_memory_require("m", &need, &swapped), BEAM_OK);
+}
+
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-12 * fabs(b);
+}
+
+/* Two operations per element of every matrix that a token meets, and attention, by hand. */
+static void operations_of_each_family(void **state)
+{
+    (void)state;
+    const double sequence = 10, seen = 5.5, active = 1.5;
+    const double moe = 2 * 16 * 6.0, expert = 2 * 3 * 16 * 8.0, dense = 2 * 3 * 16 * 24.0;
+    const double head = 2 * 16 * 40.0;
+
+    beam_model_config c = read_model(0); /* two MoE layers around a dense one */
+    double matrices = 2 * (16 * 16 + 2 * 16 * 8 + 16 * 16.0), scores = 4 * 2 * 8 * seen;
+    beam_flops f = beam_flops_of(&c, BEAM_SCOPE_NONE, sequence, active);
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (active * expert + moe)));
+    assert_true(f.backward == 0);
+    f = beam_flops_of(&c, BEAM_SCOPE_ALL, sequence, active);
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (2 * expert + moe)));
+    assert_true(
+        near(f.backward, 2 * (head + 3 * matrices + dense + 2 * (active * expert + moe)) + 2.5 * 3 * scores));
+    c.mask = (beam_mask_config){.present = true, .threshold = 0.5};
+    f = beam_flops_of(&c, BEAM_SCOPE_MASKS, sequence, active);
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (2 * expert + 2 * moe)));
+    /* In the lowest layer only the gate's weight gradient; in the other two everything's input gradient. */
+    assert_true(
+        near(f.backward, moe + head + 2 * (matrices + 2.5 * scores) + dense + active * expert + 3 * moe));
+
+    c = read_model(1); /* layers 0 and 2 see 4 tokens; a gated shared expert of width 12 */
+    matrices = 2 * 4 * 16 * 16.0;
+    scores = 4 * 2 * 8 * (seen + 2 * (1 + 2 + 3 + 7 * 4) / sequence);
+    f = beam_flops_of(&c, BEAM_SCOPE_NONE, sequence, active);
+    const double shared = 2 * (3 * 16 * 12 + 16.0);
+    assert_true(near(f.forward, head + 3 * matrices + scores + 3 * (active * expert + moe + shared)));
+
+    c = read_model(2); /* latents of 12 and 10; heads of 6 + 4, values of 10; shared width 16 */
+    matrices = 2 * (12 * 16 + 20 * 12 + (10 + 4) * 16 + 2 * (6 + 10) * 10 + 16 * 20.0);
+    scores = 2 * 2 * (10 + 10) * seen;
+    f = beam_flops_of(&c, BEAM_SCOPE_NONE, sequence, active);
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense +
+                                    2 * (active * expert + moe + 2 * 3 * 16 * 16.0)));
+}
+
+static void work_saved_counts_what_is_always_paid(void **state)
+{
+    (void)state;
+    const double expert = 3 * 16 * 8.0, gate = 16 * 6.0;
+    beam_model_config c = read_model(0);
+    assert_true(near(beam_moe_flops_saved(&c, true, 0.5), 1 - (0.5 * expert + gate) / (2 * expert)));
+    assert_true(near(beam_moe_flops_saved(&c, false, 0.5), 0.75));
+    c.mask.give_back = true;
+    assert_true(
+        near(beam_moe_flops_saved(&c, true, 0.5), 1 - (0.5 * expert + gate + 1.5 * 16) / (2 * expert)));
+    c = read_model(1);
+    const double shared = 3 * 16 * 12 + 16.0;
+    assert_true(near(beam_moe_flops_saved(&c, true, 0.5),
+                     1 - (0.5 * expert + shared + gate) / (2 * expert + shared)));
+    assert_true(fabs(beam_moe_flops_saved(&c, false, 2)) < 1e-15);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plan_is_what_is_allocated),
+        cmocka_unit_test(estimate_of_a_configuration),
+        cmocka_unit_test(advice_is_followed),
+        cmocka_unit_test(larger_than_any_machine_is_refused),
+        cmocka_unit_test(memory_is_required),
+        cmocka_unit_test(operations_of_each_family),
+        cmocka_unit_test(work_saved_counts_what_is_always_paid),
+    };
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
+}

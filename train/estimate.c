@@ -1,0 +1,162 @@
+#include "train/estimate.h"
+
+#include <stdio.h>
+
+#include "data/safetensors.h"
+#include "train/flops.h"
+#include "train/source.h"
+
+static beam_model_options options_of(const beam_config *c, beam_scope scope)
+{
+    return (beam_model_options){.scope = scope,
+                                .max_tokens = c->per_device_train_batch_size * c->cutoff_len,
+                                .checkpointing = c->gradient_checkpointing};
+}
+
+static beam_scope scope_of(const beam_config *c)
+{
+    return c->trainable == BEAM_TRAIN_ALL ? BEAM_SCOPE_ALL : BEAM_SCOPE_MASKS;
+}
+
+static beam_status check_tokens(const beam_config *c)
+{
+    if (c->per_device_train_batch_size <= INT32_MAX / c->cutoff_len)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG, "%lld rows of %lld tokens: a micro-batch may have up to 2^31 - 1 tokens",
+                     (long long)c->per_device_train_batch_size, (long long)c->cutoff_len);
+}
+
+static beam_status measure_train(const beam_config *c, const beam_model_config *model, beam_memory_need *out)
+{
+    const beam_model_options options = options_of(c, scope_of(c));
+    return beam_memory_measure(out, model, &options, c->gradient_accumulation_steps, BEAM_F32);
+}
+
+/* Bytes of the tensors of a model folder; as bfloat16, like most published models, if they are not there. */
+static uint64_t base_bytes(const char *folder, const beam_parameter_count *count)
+{
+    beam_weights *w;
+    if (beam_weights_open(folder, &w) != BEAM_OK)
+        return 2 * (uint64_t)count->total;
+    uint64_t bytes = 0;
+    for (int64_t i = 0; i < beam_weights_count(w); i++)
+        bytes += beam_weights_at(w, i)->bytes;
+    beam_weights_close(w);
+    return bytes;
+}
+
+static uint64_t export_bytes(const beam_config *c, const beam_parameter_count *count)
+{
+    const uint64_t gates = 4 * (uint64_t)count->gates;
+    if (c->trainable == BEAM_TRAIN_ALL || beam_model_source_random(c->model_name_or_path))
+        return 4 * (uint64_t)count->total + gates;
+    return base_bytes(c->model_name_or_path, count) + gates;
+}
+
+beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
+{
+    const beam_gate_request gates = beam_gate_request_of(c);
+    const beam_model_options eval = options_of(c, BEAM_SCOPE_NONE);
+    *out = (beam_estimate){0};
+    BEAM_TRY(check_tokens(c));
+    BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &out->model));
+    BEAM_TRY(beam_model_count(&out->count, &out->model));
+    BEAM_TRY(measure_train(c, &out->model, &out->train));
+    BEAM_TRY(beam_memory_measure(&out->eval, &out->model, &eval, 0, BEAM_F32));
+    out->checkpoint = out->train.saving / 2;
+    out->checkpoints = c->save_total_limit + 1;
+    out->export = export_bytes(c, &out->count);
+    const double k = (double)out->model.top_k;
+    out->active = c->mask.target_active < k ? c->mask.target_active : k; /* NaN: no target */
+    const beam_flops f = beam_flops_of(&out->model, scope_of(c), (double)c->cutoff_len, out->active);
+    const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps;
+    out->step_flops = (double)(rows * c->cutoff_len) * (f.forward + f.backward);
+    return BEAM_OK;
+}
+
+/* The changes that may be advised, those first that leave the result nearly or wholly as it is. */
+enum { RECOMPUTE = 1, FEWER_ROWS = 2, MASKS = 4, SHORTER_ROWS = 8, CHANGES = 16 };
+
+enum {
+    SHORTEST = 128,        /* tokens of a row that are still advised */
+    MOST_PASSES = 1 << 20, /* of gradient_accumulation_steps */
+};
+
+static bool applies(const beam_config *c, unsigned change)
+{
+    const int64_t rows = c->per_device_train_batch_size;
+    return !((change & RECOMPUTE && c->gradient_checkpointing) ||
+             (change & FEWER_ROWS && (rows == 1 || rows > MOST_PASSES / c->gradient_accumulation_steps)) ||
+             (change & MASKS && (c->trainable == BEAM_TRAIN_MASKS || c->mask.mode == BEAM_MASK_OFF)) ||
+             (change & SHORTER_ROWS && c->cutoff_len < 2 * SHORTEST));
+}
+
+/* The next smaller micro-batch that divides the rows of a step. */
+static void take_fewer_rows(beam_config *c)
+{
+    const int64_t rows = c->per_device_train_batch_size;
+    int64_t fewer = rows - 1;
+    while (rows % fewer)
+        fewer--;
+    c->per_device_train_batch_size = fewer;
+    c->gradient_accumulation_steps *= rows / fewer;
+}
+
+/* Goes as far with the changes as is needed; *total is 0 if that is not enough. */
+static beam_status try_changes(beam_config *c, const beam_model_config *model, unsigned change,
+                               int64_t memory, size_t *total)
+{
+    beam_memory_need need;
+    if (change & RECOMPUTE)
+        c->gradient_checkpointing = true;
+    if (change & MASKS)
+        c->trainable = BEAM_TRAIN_MASKS;
+    for (;;) {
+        BEAM_TRY(measure_train(c, model, &need));
+        *total = (int64_t)need.total <= memory ? need.total : 0;
+        if (*total)
+            return BEAM_OK;
+        if (change & FEWER_ROWS && c->per_device_train_batch_size > 1)
+            take_fewer_rows(c);
+        else if (change & SHORTER_ROWS && c->cutoff_len >= 2 * SHORTEST)
+            c->cutoff_len /= 2;
+        else
+            return BEAM_OK;
+    }
+}
+
+static void describe(const beam_config *c, unsigned change, beam_advice *out)
+{
+    char rows[96] = "", shorter[32] = "";
+    if (change & FEWER_ROWS)
+        snprintf(rows, sizeof rows, "per_device_train_batch_size=%d gradient_accumulation_steps=%d ",
+                 (int)c->per_device_train_batch_size, (int)c->gradient_accumulation_steps);
+    if (change & SHORTER_ROWS)
+        snprintf(shorter, sizeof shorter, "cutoff_len=%d ", (int)c->cutoff_len);
+    const int n = snprintf(out->keys, sizeof out->keys, "%s%s%s%s", change & MASKS ? "trainable=masks " : "",
+                           change & RECOMPUTE ? "gradient_checkpointing=true " : "", rows, shorter);
+    out->keys[n - 1] = '\0'; /* the last space */
+}
+
+beam_status beam_estimate_advise(const beam_config *c, int64_t memory, beam_advice out[BEAM_ADVICE], int *n)
+{
+    const beam_gate_request gates = beam_gate_request_of(c);
+    unsigned found[BEAM_ADVICE];
+    beam_model_config model;
+    *n = 0;
+    BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &model));
+    for (unsigned change = 1; change < CHANGES && *n < BEAM_ADVICE; change++) {
+        beam_config changed = *c;
+        bool possible = applies(c, change);
+        for (int i = 0; i < *n; i++)
+            possible = possible && (change & found[i]) != found[i];
+        if (!possible)
+            continue;
+        BEAM_TRY(try_changes(&changed, &model, change, memory, &out[*n].total));
+        if (!out[*n].total)
+            continue;
+        describe(&changed, change, &out[*n]);
+        found[(*n)++] = change;
+    }
+    return BEAM_OK;
+}

@@ -1,0 +1,30 @@
+/* How much of this machine's memory a model will take, before anything is allocated or read. */
+#ifndef BEAM_TRAIN_MEMORY_H
+#define BEAM_TRAIN_MEMORY_H
+
+#include "core/host_memory.h"
+#include "model/model.h"
+
+/* Bytes. */
+typedef struct {
+    beam_memory_plan model;
+    size_t optimizer;    /* moments of AdamW */
+    size_t accumulation; /* partial sums of gradients */
+    size_t program;      /* code, libraries, buffers of kernels and of the reading of tensors */
+    size_t saving; /* while a checkpoint is written: a copy of its numbers, and its file, at most as large */
+    size_t total;  /* of all at the highest point */
+    int64_t trained; /* numbers that train */
+} beam_memory_need;
+
+/* What a model opened with these options takes, and all that belongs to its training: `accumulation` is the
+ * number of micro-batches of an optimizer step, or 0 if there is no optimizer and nothing is saved. Token
+ * files are not counted: they hold 5 bytes per token. */
+beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *config,
+                                const beam_model_options *options, int64_t accumulation, beam_dtype real);
+
+/* BEAM_ECONFIG, with the numbers and what to do, if the model called `name` needs more than the machine has;
+ * a warning if it needs more than is free now. */
+beam_status beam_memory_require(const char *name, const beam_memory_need *need,
+                                const beam_host_memory *machine);
+
+#endif
