@@ -252,8 +252,6 @@ static void print_all(const char *kind, const char *path, const shape *s, const 
         print_summary(&found, o->verify);
         if (o->tensors)
             print_tensors(w);
-    } else {
-        printf("weights       none here: neither model.safetensors nor model.safetensors.index.json\n");
     }
 }
 
@@ -298,6 +296,8 @@ beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o
     if (o->verify || o->tensors)
         return BEAM_FAIL(BEAM_EMODEL, "%s: holds no weights to look at, only config.json", folder);
     print_all("model", folder, &s, NULL, o);
+    if (!o->json)
+        printf("weights       none here: neither model.safetensors nor model.safetensors.index.json\n");
     return BEAM_OK;
 }
 
