@@ -65,8 +65,38 @@ typedef struct {
     beam_tensor bias;      /* real [E] b    */
     beam_tensor scale;     /* real [1] a    */
     beam_tensor rank_bias; /* real [K] c    */
-    double cutoff;         /* keep when u >= cutoff = log(tau / (1 - tau)); 0 for tau = 0.5 */
+    double cutoff;         /* keep when u >= cutoff = temperature * log(tau / (1 - tau)); 0 for tau = 0.5 */
+    double temperature;    /* q = sigmoid(u / temperature); 1 unless annealed */
 } beam_gate_terms;
+
+/* What reaches a mask gate from above, in backward. */
+typedef struct {
+    beam_tensor dpair;   /* real [T,K] a = <dL/dy, E_e(x)> */
+    beam_tensor dgiven;  /* real [T,K] a' of beam_give_back_grad; absent: 0 */
+    beam_tensor dgate;   /* real [T,K] a further gradient of q, of beam_union_penalty; absent: 0 */
+    beam_tensor counted; /* u8 [T] */
+    double penalty;      /* weight of the sum over counted pairs of q, or of q^2 */
+    bool squared;
+    double temperature; /* as in the forward pass */
+    beam_mask_form form;
+} beam_gate_grad_args;
+
+/* Which candidates run where no mask gate decides: the baselines that need no training. */
+typedef struct {
+    int keep;     /* the best `keep`, and of these */
+    double share; /* the fewest whose weights come to this share of the sum of all K (top-p); 1: no limit */
+    /* Gain anchoring: kept weights are multiplied by (sum of all K) / (sum of the best max(anchor, kept)). K:
+     * they stay what they are; 0: their sum becomes what all K came to. */
+    int anchor;
+} beam_prune_rule;
+
+/* Learning from a teacher's logits (Hinton et al. 2015, arXiv:1503.02531). */
+typedef struct {
+    double weight;      /* of the divergence in the loss, 0 to 1; the rest is the targets' */
+    double temperature; /* tau */
+    double grad_scale;
+    bool want_grad;
+} beam_distill_args;
 
 typedef struct {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
@@ -75,7 +105,14 @@ typedef struct {
 } beam_adamw_args;
 
 /* Columns of the statistics a MoE layer adds up over its counted tokens: f64 [BEAM_STAT_EXPERTS + E]. */
-enum { BEAM_STAT_TOKENS, BEAM_STAT_KEPT, BEAM_STAT_NONE_KEPT, BEAM_STAT_SOFT, BEAM_STAT_EXPERTS };
+enum {
+    BEAM_STAT_TOKENS,
+    BEAM_STAT_KEPT,
+    BEAM_STAT_NONE_KEPT,
+    BEAM_STAT_SOFT,   /* sum of q / K */
+    BEAM_STAT_SQUARE, /* sum of q^2 / K */
+    BEAM_STAT_EXPERTS
+};
 
 typedef struct {
     const char *name; /* "cpu", "cuda" */
@@ -123,6 +160,9 @@ typedef struct {
                         const beam_route *route, beam_rows_of rows);
     void (*cross_entropy)(beam_backend *, beam_tensor logits, beam_tensor target, beam_tensor loss,
                           beam_tensor correct, double grad_scale, bool want_grad);
+    void (*distill)(beam_backend *, beam_tensor logits, beam_tensor teacher, beam_tensor target,
+                    beam_tensor loss, beam_tensor divergence, beam_tensor correct,
+                    const beam_distill_args *args);
 
     /* Mixture of experts. */
     void (*router_topk)(beam_backend *, const beam_route *route, beam_tensor prob, beam_tensor logits,
@@ -131,12 +171,14 @@ typedef struct {
                         beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule);
     void (*router_load)(beam_backend *, beam_tensor load, const beam_route *route, beam_tensor prob,
                         beam_tensor counted);
-    void (*gate_open)(beam_backend *, const beam_route *route, int keep, bool renormalize);
+    void (*gate_open)(beam_backend *, const beam_route *route, beam_prune_rule rule);
     void (*mask_gate)(beam_backend *, const beam_route *route, beam_tensor product,
                       const beam_gate_terms *terms);
     void (*mask_gate_grad)(beam_backend *, beam_tensor dproduct, beam_tensor dweight,
-                           const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
-                           const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form);
+                           const beam_gate_terms *grad, const beam_route *route,
+                           const beam_gate_grad_args *args);
+    void (*union_penalty)(beam_backend *, beam_tensor dgate, beam_tensor sum, const beam_route *route,
+                          beam_tensor counted, int64_t group, double weight);
     void (*give_back)(beam_backend *, beam_tensor y, beam_tensor given, const beam_route *route,
                       beam_mask_form form);
     void (*give_back_grad)(beam_backend *, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,

@@ -102,6 +102,13 @@ static inline int64_t beam_interleave_row(int64_t f, int up, int64_t width)
 void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                         beam_tensor correct, double grad_scale, bool want_grad);
 
+/* The same with a teacher's logits [T,V]: loss as above, divergence real [T] =
+ * tau^2 KL(softmax(teacher / tau) || softmax(logits / tau)), 0 where ignored. want_grad: logits become
+ * grad_scale * d((1 - weight) * loss + weight * divergence); the teacher is left alone. */
+void beam_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, beam_tensor target,
+                  beam_tensor loss, beam_tensor divergence, beam_tensor correct,
+                  const beam_distill_args *args);
+
 /* Mixture of experts. */
 
 /* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest that the rule allows (ties: lower id first,
@@ -119,25 +126,32 @@ void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight
 void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                       beam_tensor counted);
 
-/* No mask gate: the `keep` best candidates are kept (all when keep >= K), q = 1, u = 0. renormalize
- * multiplies the kept weights so that their sum is what all K came to (only the pruning baseline wants it; a
- * mask never does). */
-void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
+/* No mask gate: candidates run as the rule says (at least one if keep > 0), q = 1, u = 0; kept weights are
+ * multiplied by the rule's gain. Only pruning wants a gain other than 1; a mask never does. */
+void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule);
 
-/* u of every candidate from product[T,E] = x W_m^T and the other terms, q = sigmoid(u), m = (u >= cutoff);
- * NaN drops. Fills route.logit, gate, keep. Reads route.expert, weight. */
+/* u of every candidate from product[T,E] = x W_m^T and the other terms, q = sigmoid(u / temperature), m = (u
+ * >= cutoff); NaN drops. Fills route.logit, gate, keep. Reads route.expert, weight. */
 void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                     const beam_gate_terms *terms);
 
-/* With a = dpair[T,K] = <dL/dy, E_e(x)> and a' = dgiven[T,K] of beam_give_back_grad (absent: 0):
- *   du = (g (a - a') + penalty [counted]) q (1 - q)              penalty = beta / (layers * tokens * K)
- *   dproduct[T,E] = du at the candidates, 0 elsewhere (overwritten)
- *   dweight[T,K] = m a + (1 - m) a', with q for m in the soft form (overwritten)
- *   grad->bias, scale, rank_bias +=                              (each optional; grad->cutoff is not used)
+/* With a, a', dgate and n (1 where the token is counted, else 0) of `args`, and r = penalty, or 2 q penalty
+ * if squared: du = (g (a - a') + dgate + n r) q (1 - q) / temperature dproduct[T,E] = du at the candidates, 0
+ * elsewhere (overwritten) dweight[T,K] = m a + (1 - m) a', with q for m in the soft form (overwritten)
+ *   grad->bias, scale, rank_bias +=         (each optional; grad->cutoff and temperature are not used)
  * No gradient flows into g through log(K g'). */
 void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                         const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
-                         const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form);
+                         const beam_gate_terms *grad, const beam_route *route,
+                         const beam_gate_grad_args *args);
+
+/* Batch-union penalty (method: batch-union): what decoding `group` tokens at once would touch. Tokens i, i +
+ * S, i + 2S, ... with S = T / group (rounded down, i < S) form a group: tokens far apart in the batch, so of
+ * different sequences where rows are shorter than S. Over the counted tokens t of a group
+ *   U = (1/E) sum over e of [1 - product over t with e in C_t of (1 - q_te)]
+ * sum f64 [2] += (sum of U over groups with a counted token, number of such groups).
+ * dgate[T,K] = weight * dU/dq (overwritten; 0 for tokens in no group or not counted). 1 <= group <= T. */
+void beam_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
+                        beam_tensor counted, int64_t group, double weight);
 
 /* What dropped experts give back (method: give-back): y[T,D] += sum over k of (1 - m) g given[expert], with q
  * for m in the soft form; given [E,D]. Backward: dgiven[T,K] = <dy[t], given[expert]> (overwritten),
@@ -148,7 +162,7 @@ void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiv
                          beam_tensor given, const beam_route *route, beam_mask_form form);
 
 /* stats f64 [BEAM_STAT_EXPERTS + E] += over counted tokens: their number, kept pairs, tokens with none kept,
- * sum of q over candidates / K, and kept pairs per expert. */
+ * sums of q and q^2 over candidates / K, and kept pairs per expert. */
 void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
 
 /* Groups the pairs by expert, kept pairs first: fills row, pair, first, kept from expert and keep. */
