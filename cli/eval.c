@@ -15,18 +15,29 @@ enum { ABSENT = -1, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048 };
 typedef struct {
     beam_model_choice choice;
     const char *data;
-    int64_t top_k, rows, batch_rows, sequence;
+    int64_t top_k, anchor, rows, batch_rows, sequence;
+    double top_p;
     bool renormalize, json;
 } eval_options;
+
+static bool prunes(const eval_options *e)
+{
+    return e->top_k != ABSENT || e->top_p < 1;
+}
 
 static beam_status check_options(const eval_options *e)
 {
     if (!e->data)
         return BEAM_FAIL(BEAM_ECONFIG, "which text? Give --data FILE, a token file of beam preprocess");
-    if (e->renormalize && e->top_k == ABSENT)
-        return BEAM_FAIL(BEAM_ECONFIG, "--renormalize goes with --top-k N");
-    if (e->top_k != ABSENT && e->choice.masks && strcmp(e->choice.masks, "on") == 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "--top-k prunes without masks; it cannot be combined with --masks on");
+    if (!(e->top_p > 0 && e->top_p <= 1))
+        return BEAM_FAIL(BEAM_ECONFIG, "--top-p %g: expected more than 0 and at most 1", e->top_p);
+    if ((e->renormalize || e->anchor != ABSENT) && !prunes(e))
+        return BEAM_FAIL(BEAM_ECONFIG, "--renormalize and --anchor go with --top-k N or --top-p P");
+    if (e->renormalize && e->anchor != ABSENT)
+        return BEAM_FAIL(BEAM_ECONFIG, "--renormalize is --anchor 0; give one of them");
+    if (prunes(e) && e->choice.masks && strcmp(e->choice.masks, "on") == 0)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--top-k and --top-p prune without masks; they cannot be combined with --masks on");
     if (e->rows < 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--rows %" PRId64 ": expected a number of rows, or 0 for all",
                          e->rows);
@@ -67,12 +78,18 @@ static beam_status open_data(const eval_options *e, const beam_opened *o, beam_l
 
 static void prune(const eval_options *e, beam_opened *o)
 {
-    if (e->top_k == ABSENT)
+    if (!prunes(e))
         return;
     beam_expert_rule rule = beam_model_rule(o->model);
     rule.masks = o->masks = false;
-    rule.keep = (int)e->top_k;
-    rule.renormalize = e->renormalize;
+    rule.prune = beam_no_pruning(&o->config);
+    rule.prune.share = e->top_p;
+    if (e->top_k != ABSENT)
+        rule.prune.keep = (int)e->top_k;
+    if (e->renormalize)
+        rule.prune.anchor = 0;
+    if (e->anchor != ABSENT)
+        rule.prune.anchor = (int)e->anchor;
     beam_model_set_rule(o->model, rule);
 }
 
@@ -97,9 +114,12 @@ static void print_json(const eval_options *e, const beam_opened *o, const beam_l
     beam_print_i64(&p, "tokens", r->tokens);
     beam_print_f64(&p, "avg_active", r->avg_active);
     beam_print_i64(&p, "top_k", o->config.top_k);
-    if (e->top_k != ABSENT) {
-        beam_print_i64(&p, "pruned_to", e->top_k);
+    if (prunes(e)) {
+        beam_print_i64(&p, "pruned_to", e->top_k != ABSENT ? e->top_k : o->config.top_k);
+        beam_print_f64(&p, "top_p", e->top_p);
         beam_print_bool(&p, "renormalize", e->renormalize);
+        if (e->anchor != ABSENT)
+            beam_print_i64(&p, "anchor", e->anchor);
     }
     beam_print_f64(&p, "zero_expert_tokens", r->zero_expert_tokens);
     beam_print_f64(&p, "moe_flops_saved", r->moe_flops_saved);
@@ -128,10 +148,15 @@ static void print_json(const eval_options *e, const beam_opened *o, const beam_l
 
 static void print_rule(const eval_options *e, const beam_opened *o)
 {
-    if (e->top_k != ABSENT)
-        printf("the %" PRId64 " best of %" PRId64 " experts%s\n", e->top_k, o->config.top_k,
-               e->renormalize ? ", weights renormalised" : "");
-    else if (o->masks)
+    if (prunes(e)) {
+        const int64_t best = e->top_k != ABSENT ? e->top_k : o->config.top_k;
+        printf("the %" PRId64 " best of %" PRId64 " experts", best, o->config.top_k);
+        if (e->top_p < 1)
+            printf(", of these the fewest with %g of the weight", e->top_p);
+        if (e->anchor != ABSENT)
+            printf(", weights anchored to the best %" PRId64, e->anchor);
+        puts(e->renormalize ? ", weights renormalised" : "");
+    } else if (o->masks)
         printf("masks on, threshold %g\n", o->config.mask.threshold);
     else
         printf("%s, all %" PRId64 " candidates run\n", o->config.mask.present ? "masks off" : "no masks",
@@ -211,14 +236,18 @@ static const char examples[] = "  beam eval --model runs/masks-export --data val
 
 beam_status beam_verb_eval(int argc, char **argv)
 {
-    eval_options e = {.top_k = ABSENT, .batch_rows = ABSENT, .sequence = ABSENT};
+    eval_options e = {
+        .top_k = ABSENT, .top_p = 1, .anchor = ABSENT, .batch_rows = ABSENT, .sequence = ABSENT};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &e.choice.model, "DIR", "a Hugging Face folder"},
         {"run", BEAM_TEXT, &e.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"data", BEAM_TEXT, &e.data, "FILE", "token file of beam preprocess"},
         {"masks", BEAM_TEXT, &e.choice.masks, "on|off", "as the model is, unless given"},
         {"top-k", BEAM_INT, &e.top_k, "N", "masks off; run the N best candidates"},
-        {"renormalize", BEAM_FLAG, &e.renormalize, NULL, "with --top-k: divide their weights by their sum"},
+        {"top-p", BEAM_REAL, &e.top_p, "P",
+         "masks off; run the fewest best ones with this share of the weight"},
+        {"renormalize", BEAM_FLAG, &e.renormalize, NULL, "with these: scale the weights to the sum of all"},
+        {"anchor", BEAM_INT, &e.anchor, "N", "or as if the N best had been normalised (gain anchoring)"},
         {"rows", BEAM_INT, &e.rows, "N", "only the first N rows"},
         {"batch-rows", BEAM_INT, &e.batch_rows, "N", "rows at a time (default: about 8192 tokens)"},
         {"sequence", BEAM_INT, &e.sequence, "N",

@@ -7,25 +7,28 @@
 #include "model/weights.h"
 
 typedef struct {
-    beam_tensor in, inverse;   /* norm(x) [T,D], [T] */
-    beam_tensor din;           /* dL/d(norm(x)) [T,D]; absent without gradients */
-    beam_tensor loss, correct; /* real [T], u8 [T] */
+    beam_tensor in, inverse;         /* norm(x) [T,D], [T] */
+    beam_tensor din;                 /* dL/d(norm(x)) [T,D]; absent without gradients */
+    beam_tensor loss, correct;       /* real [T], u8 [T] */
+    beam_tensor teacher, divergence; /* `in` of the teacher [T,D], real [T]; absent without one */
 } beam_head_saved;
 
 void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
-                      bool train, beam_arena *a);
+                      bool train, bool teacher, beam_arena *a);
+
+/* Takes x[T,D] for what the teacher of the coming passes with gradients says. */
+void beam_head_teach(const beam_pass *p, const beam_model_weights *w, beam_head_saved *s, beam_tensor x);
 
 /* Rows of logits that are held at a time. */
 int64_t beam_head_chunk(const beam_model_config *c);
 
-/* logits[n,V] of tokens [first, first + n) of the last forward pass. */
-void beam_head_logits(beam_backend *be, const beam_model_weights *w, const beam_head_saved *s, int64_t first,
-                      beam_tensor logits);
+/* logits[n,V] from rows in[n,D] of s->in or s->teacher. */
+void beam_head_logits(beam_backend *be, const beam_model_weights *w, beam_tensor in, beam_tensor logits);
 
-/* Token losses of x[T,D]; with grad_scale != 0, which needs a layout for training, also din and the gradient
- * of a trainable projection (+=). */
+/* Token losses of x[T,D]; with args->want_grad, which needs a layout for training, also din and the gradient
+ * of a trainable projection (+=), and with a weight the divergence from the teacher. */
 void beam_head_forward(const beam_pass *p, const beam_model_weights *w, beam_head_saved *s, beam_tensor x,
-                       beam_tensor target, double grad_scale);
+                       beam_tensor target, const beam_distill_args *args);
 
 /* dx[T,D] (overwritten); gradient of a trainable norm (+=). */
 void beam_head_backward(const beam_pass *p, const beam_model_weights *w, const beam_head_saved *s,

@@ -173,25 +173,49 @@ static void block_forward(beam_model *m, const beam_pass *p, int i, int moe_inde
                        beam_rows(m->x[i + 1], 0, t), stats, complete);
 }
 
+/* Embedding and layers; `count` feeds statistics and the observer. */
+static void layers_forward(beam_model *m, const beam_pass *p, bool complete, bool count)
+{
+    const int64_t t = m->batch->tokens;
+    beam_embed(m->be, beam_rows(m->x[0], 0, t), m->weights.embed->value, beam_rows(m->id, 0, t));
+    for (int i = 0, moe = 0; i < m->config.layers; i++) {
+        block_forward(m, p, i, moe, complete, count);
+        if (m->config.moe_layer[i] && m->observer && count)
+            m->observer(m->observer_context, moe, &m->saved[i].moe.route);
+        moe += m->config.moe_layer[i];
+    }
+}
+
+/* What the unmasked model says to the batch: kept by the head for the pass that follows. */
+static void teach(beam_model *m)
+{
+    beam_pass p = begin(m);
+    p.rule.masks = false;
+    p.rule.form = BEAM_MASK_HARD;
+    p.rule.prune = beam_no_pruning(&m->config);
+    layers_forward(m, &p, false, false);
+    beam_head_teach(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, m->batch->tokens));
+}
+
 void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale)
 {
     BEAM_ASSERT(grad_scale == 0 || trains(m));
     upload_batch(m, batch);
+    m->united = false;
+    m->distilled = grad_scale != 0 && m->options.distill.weight > 0;
+    if (m->distilled)
+        teach(m);
     beam_pass p = begin(m);
     p.load = m->load;
     if (p.load.data)
         beam_zero(m->be, p.load);
-    const int64_t t = batch->tokens;
-    beam_embed(m->be, beam_rows(m->x[0], 0, t), m->weights.embed->value, beam_rows(m->id, 0, t));
-    const bool complete = grad_scale != 0 && !m->options.checkpointing;
-    for (int i = 0, moe = 0; i < m->config.layers; i++) {
-        block_forward(m, &p, i, moe, complete, true);
-        if (m->config.moe_layer[i] && m->observer)
-            m->observer(m->observer_context, moe, &m->saved[i].moe.route);
-        moe += m->config.moe_layer[i];
-    }
-    beam_head_forward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, t),
-                      beam_rows(m->target, 0, t), grad_scale);
+    layers_forward(m, &p, grad_scale != 0 && !m->options.checkpointing, true);
+    const beam_distill_args args = {.weight = m->options.distill.weight,
+                                    .temperature = m->options.distill.temperature,
+                                    .grad_scale = grad_scale,
+                                    .want_grad = grad_scale != 0};
+    beam_head_forward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, batch->tokens),
+                      beam_rows(m->target, 0, batch->tokens), &args);
 }
 
 /* dprob[e] = balance * E * f_e / N: the gradient of E * sum over e of f_e P_e with respect to any one
@@ -219,12 +243,17 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
 
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
-    /* Dividing the kept weights by their sum is for the pruning baseline; it has no backward. */
-    BEAM_ASSERT(trains(m) && m->batch && !(m->rule.renormalize && !m->rule.masks));
+    /* Multiplying the kept weights is for the pruning baselines; it has no backward. */
+    BEAM_ASSERT(trains(m) && m->batch && (m->rule.masks || m->rule.prune.anchor >= m->config.top_k));
     const int64_t t = m->batch->tokens;
     const bool base = m->options.scope == BEAM_SCOPE_ALL;
     beam_pass p = begin(m);
-    p.penalty = args->penalty;
+    p.terms = args->masks;
+    m->united = p.rule.masks && args->masks.union_weight > 0;
+    if (m->united) {
+        p.union_sum = m->union_sum;
+        beam_zero(m->be, m->union_sum);
+    }
     balance_gradient(m, &p, args->balance);
 
     const size_t mark = beam_mark(&m->scratch);

@@ -4,7 +4,7 @@
  *     BEAM_TRY(beam_model_load(model, "folder", false));                // model/load.h
  *     beam_model_zero_grads(model);
  *     beam_model_forward(model, batch, 1.0 / targets);
- *     beam_model_backward(model, &(beam_backward_args){.penalty = beta / (layers * tokens * k)});
+ *     beam_model_backward(model, &(beam_backward_args){.masks.penalty = beta / (layers * tokens * k)});
  *     BEAM_TRY(beam_model_result(model, &result));                      // the one place a step can fail
  */
 #ifndef BEAM_MODEL_MODEL_H
@@ -18,18 +18,27 @@ typedef struct {
     beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients, forward runs kept experts only */
     int64_t max_tokens; /* largest micro-batch */
     bool checkpointing; /* keep each layer's input only and recompute the rest in backward */
+    /* Self-distillation: a pass that trains is preceded by one with all masks open, whose predictions it
+     * learns from. The base must be frozen (BEAM_SCOPE_MASKS), so that this teacher is the untouched base
+     * model. */
+    struct {
+        double weight; /* 0 to 1, of the divergence in the loss; the targets have the rest. 0: no teacher */
+        double temperature;
+    } distill;
 } beam_model_options;
 
 typedef struct {
-    double penalty; /* beta / (MoE layers * global tokens * K): weight of one soft mask in the loss */
+    beam_mask_terms masks;
     double balance; /* router_aux_loss_coef * this micro-batch's share of the global tokens */
 } beam_backward_args;
 
 typedef struct {
-    double loss;     /* sum of the negative log-likelihoods of the targets, in nats */
-    int64_t targets; /* how many */
-    int64_t correct; /* targets that are the most likely token */
-    double balance;  /* load-balancing loss (Hugging Face's definition), where the router trains; else 0 */
+    double loss;       /* sum of the negative log-likelihoods of the targets, in nats */
+    int64_t targets;   /* how many */
+    int64_t correct;   /* targets that are the most likely token */
+    double divergence; /* sum over targets of tau^2 KL(teacher || student); 0 without a teacher */
+    double unions;  /* sum over MoE layers and groups of U of the last backward pass; 0 without that term */
+    double balance; /* load-balancing loss (Hugging Face's definition), where the router trains; else 0 */
 } beam_forward_result;
 
 /* Called for every MoE layer of a forward pass once its experts are chosen. `layer` counts MoE layers from 0.

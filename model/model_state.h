@@ -28,11 +28,13 @@ struct beam_model {
     beam_tensor *x;
     beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
-    beam_tensor load;  /* f64 [2,E], where the router trains */
-    beam_tensor dprob; /* real [E] */
-    beam_tensor stats; /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
+    beam_tensor load;      /* f64 [2,E], where the router trains */
+    beam_tensor dprob;     /* real [E] */
+    beam_tensor union_sum; /* f64 [2], where masks train */
+    beam_tensor stats;     /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
 
     const beam_batch *batch; /* of the last forward pass */
+    bool distilled, united;  /* its head and its backward pass had these terms */
     void *host;              /* staging for transfers: a double per token, three per expert */
 };
 

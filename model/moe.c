@@ -60,11 +60,12 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
         const beam_gate_terms terms = {.bias = value_of(w->mask.bias),
                                        .scale = value_of(w->mask.scale),
                                        .rank_bias = value_of(w->mask.rank_bias),
-                                       .cutoff = p->rule.cutoff};
+                                       .cutoff = p->rule.cutoff * p->rule.temperature,
+                                       .temperature = p->rule.temperature};
         beam_gemm(be, product, x, false, w->mask.weight->value, true, 1, 0);
         beam_mask_gate(be, &s->route, product, &terms);
     } else {
-        beam_gate_open(be, &s->route, p->rule.keep, p->rule.renormalize);
+        beam_gate_open(be, &s->route, p->rule.prune);
     }
     beam_route_plan(be, &s->route);
     beam_release(p->scratch, mark);
@@ -145,6 +146,35 @@ static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, cons
     beam_release(p->scratch, mark);
 }
 
+/* dproduct[T,E] = dL/d(x W_m^T) and dweight[T,K] = dL/dg (both overwritten); the gate's vectors +=. */
+static void mask_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
+                          beam_tensor dy, beam_tensor dpair, beam_tensor dproduct, beam_tensor dweight)
+{
+    beam_backend *be = p->be;
+    const size_t mark = beam_mark(p->scratch);
+    const beam_gate_terms grad = {.bias = grad_of(w->mask.bias),
+                                  .scale = grad_of(w->mask.scale),
+                                  .rank_bias = grad_of(w->mask.rank_bias)};
+    beam_gate_grad_args args = {.dpair = dpair,
+                                .counted = p->counted,
+                                .penalty = p->terms.penalty,
+                                .squared = p->terms.squared,
+                                .temperature = p->rule.temperature,
+                                .form = p->rule.form};
+    if (gives_back(p, w)) {
+        args.dgiven = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+        beam_give_back_grad(be, w->mask.given->grad, args.dgiven, dy, w->mask.given->value, &s->route,
+                            p->rule.form);
+    }
+    if (p->union_sum.data) {
+        args.dgate = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+        beam_union_penalty(be, args.dgate, p->union_sum, &s->route, p->counted, p->terms.union_group,
+                           p->terms.union_weight);
+    }
+    beam_mask_gate_grad(be, dproduct, dweight, &grad, &s->route, &args);
+    beam_release(p->scratch, mark);
+}
+
 /* The router and the mask gate: weight gradients, and dx += unless it is absent. */
 static void gates_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
                            beam_tensor x, beam_tensor dy, beam_tensor dpair, beam_tensor dx)
@@ -153,17 +183,7 @@ static void gates_backward(const beam_pass *p, const beam_mlp_weights *w, const 
     const size_t mark = beam_mark(p->scratch);
     beam_tensor dproduct = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim);
     beam_tensor dweight = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
-    beam_tensor dgiven = {0};
-    if (gives_back(p, w)) {
-        dgiven = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
-        beam_give_back_grad(be, w->mask.given->grad, dgiven, dy, w->mask.given->value, &s->route,
-                            p->rule.form);
-    }
-    const beam_gate_terms grad = {.bias = grad_of(w->mask.bias),
-                                  .scale = grad_of(w->mask.scale),
-                                  .rank_bias = grad_of(w->mask.rank_bias)};
-    beam_mask_gate_grad(be, dproduct, dweight, &grad, dpair, dgiven, &s->route, p->counted, p->penalty,
-                        p->rule.form);
+    mask_backward(p, w, s, dy, dpair, dproduct, dweight);
     if (p->rule.masks)
         beam_linear_backward(be, beam_linear_of(w->mask.weight, NULL), x, dproduct, dx, 1);
     if (dx.data || beam_trains(w->router)) {

@@ -7,12 +7,26 @@
 
 /* Which experts run. */
 typedef struct {
-    bool masks;          /* the mask gates decide; otherwise the best `keep` candidates run */
-    beam_mask_form form; /* hard where masks is false */
-    double cutoff;       /* mask logit at which an expert is kept */
-    int keep;            /* without masks: candidates that run (K: the base model) */
-    bool renormalize;    /* without masks: divide the weights of the `keep` best by their sum */
+    bool masks;            /* the mask gates decide; otherwise `prune` does */
+    beam_mask_form form;   /* hard where masks is false */
+    double cutoff;         /* mask logit at which an expert is kept, at temperature 1 */
+    double temperature;    /* of the soft mask */
+    beam_prune_rule prune; /* without masks */
 } beam_expert_rule;
+
+/* Every candidate runs: the base model. */
+static inline beam_prune_rule beam_no_pruning(const beam_model_config *c)
+{
+    return (beam_prune_rule){.keep = (int)c->top_k, .share = 1, .anchor = (int)c->top_k};
+}
+
+/* The loss terms of a backward pass that concern masks. */
+typedef struct {
+    double penalty;      /* weight of one soft mask q: beta / (layers * tokens * K) */
+    bool squared;        /* q^2 in place of q */
+    double union_weight; /* of one group's union: weight / (layers * groups); 0: no such term */
+    int64_t union_group; /* tokens of a group */
+} beam_mask_terms;
 
 typedef struct {
     beam_backend *be;
@@ -22,9 +36,10 @@ typedef struct {
     beam_tensor position, counted; /* i32 [T], u8 [T] */
     beam_tensor cosine, sine;      /* real [positions, Dh/2] */
     beam_sequences sequences;
-    beam_tensor load;  /* f64 [2,E] of router_load; absent if nobody needs it */
-    beam_tensor dprob; /* real [E] gradient of the load-balancing loss; absent: none */
-    double penalty;    /* beta / (layers * tokens * K), for backward */
+    beam_tensor load;      /* f64 [2,E] of router_load; absent if nobody needs it */
+    beam_tensor dprob;     /* real [E] gradient of the load-balancing loss; absent: none */
+    beam_mask_terms terms; /* for backward */
+    beam_tensor union_sum; /* f64 [2] of union_penalty; absent without such a term */
 } beam_pass;
 
 #endif

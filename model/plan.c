@@ -43,11 +43,13 @@ void beam_model_layout(beam_model *m, beam_arena *a)
     m->cosine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
     m->sine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
     m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + e));
-    if (m->options.scope == BEAM_SCOPE_ALL) {
+    if (m->options.scope >= BEAM_SCOPE_ROUTERS) {
         m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, e));
         m->dprob = beam_push(a, m->be->real, BEAM_DIMS(e));
     }
-    beam_head_layout(&m->head, c, m->be->real, t, trains(m), a);
+    if (trains(m))
+        m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
+    beam_head_layout(&m->head, c, m->be->real, t, trains(m), m->options.distill.weight > 0, a);
     layout_layers(m, a);
 }
 
@@ -63,7 +65,7 @@ size_t beam_model_measure_scratch(beam_model *m)
     m->scratch = (beam_arena){.base = (char *)m->id.data, .capacity = SIZE_MAX / 2};
     beam_model_forward(m, &batch, trains(m) ? 1 : 0);
     if (trains(m))
-        beam_model_backward(m, &(beam_backward_args){.balance = 1});
+        beam_model_backward(m, &(beam_backward_args){.balance = 1, .masks = {.union_weight = 1}});
     m->be = be;
     m->batch = NULL;
     return m->scratch.peak;
@@ -74,10 +76,12 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
 {
     const size_t per_token = (size_t)options->max_tokens, per_expert = 3 * (size_t)config->experts;
     *m = (beam_model){.config = *config, .options = *options, .be = be};
+    BEAM_ASSERT(options->distill.weight == 0 || options->scope == BEAM_SCOPE_MASKS);
     m->rule = (beam_expert_rule){.masks = config->mask.present,
                                  .form = BEAM_MASK_HARD,
                                  .cutoff = log(config->mask.threshold / (1 - config->mask.threshold)),
-                                 .keep = (int)config->top_k};
+                                 .temperature = 1,
+                                 .prune = beam_no_pruning(config)};
     while (m->first_moe < config->layers && !config->moe_layer[m->first_moe])
         m->first_moe++;
     m->x = calloc((size_t)config->layers + 1, sizeof *m->x);

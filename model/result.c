@@ -36,13 +36,14 @@ beam_status beam_model_logits(beam_model *m, int64_t first, int64_t n, float *ou
         const size_t mark = beam_mark(&m->scratch);
         const int64_t rows = n - i < chunk ? n - i : chunk;
         beam_tensor logits = beam_push(&m->scratch, m->be->real, BEAM_DIMS(rows, vocab));
-        beam_head_logits(m->be, &m->weights, &m->head, first + i, logits);
+        beam_head_logits(m->be, &m->weights, beam_rows(m->head.in, first + i, rows), logits);
         status = beam_tensor_get_f32(m->be, logits, out + i * vocab);
         beam_release(&m->scratch, mark);
     }
     return status;
 }
 
+/* Of the first n numbers that were downloaded. */
 static double sum_of(const beam_model *m, int64_t n)
 {
     double sum = 0;
@@ -60,6 +61,15 @@ beam_status beam_model_result(beam_model *m, beam_forward_result *out)
     beam_download(m->be, m->host, beam_rows(m->head.correct, 0, t));
     for (int64_t i = 0; i < t; i++)
         out->correct += ((const uint8_t *)m->host)[i];
+    if (m->distilled) {
+        beam_download(m->be, m->host, beam_rows(m->head.divergence, 0, t));
+        out->divergence = sum_of(m, t);
+    }
+    if (m->united) {
+        double sum[2];
+        beam_download(m->be, sum, m->union_sum);
+        out->unions = sum[0];
+    }
     if (m->load.data)
         out->balance = balance_loss(m);
     return beam_sync(m->be);

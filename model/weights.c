@@ -16,7 +16,8 @@ typedef struct {
     beam_model_weights *w;
     const beam_model_config *c;
     beam_dtype real;
-    unsigned matrix, vector, gate; /* flags of the base model's matrices and vectors, and of mask gates */
+    unsigned matrix, vector, router,
+        gate; /* flags: of the base model's matrices, vectors, routers; of gates */
 } builder;
 
 /* Appends a parameter without memory. The list was allocated large enough for every layer. */
@@ -124,7 +125,7 @@ static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
         mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");
         return;
     }
-    mlp->router = add_matrix(b, e, d, i, "mlp.gate.weight");
+    mlp->router = add(b, b->router, BEAM_DIMS(e, d), "model.layers.%d.mlp.gate.weight", i);
     mlp->gate_up = add(b, b->matrix, BEAM_DIMS(e, 2 * f, d), "model.layers.%d.mlp.experts.gate_up_proj", i);
     mlp->down = add(b, b->matrix, BEAM_DIMS(e, d, f), "model.layers.%d.mlp.experts.down_proj", i);
     if (c->shared_size > 0)
@@ -170,7 +171,8 @@ beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_conf
                                     beam_dtype real)
 {
     const unsigned base = scope == BEAM_SCOPE_ALL ? BEAM_TRAIN : 0;
-    const unsigned masks = scope != BEAM_SCOPE_NONE ? BEAM_TRAIN : 0;
+    const unsigned routers = scope >= BEAM_SCOPE_ROUTERS ? BEAM_TRAIN : 0;
+    const unsigned masks = scope >= BEAM_SCOPE_MASKS ? BEAM_TRAIN : 0;
     const size_t layers = (size_t)c->layers;
     *w = (beam_model_weights){.layer = calloc(layers, sizeof *w->layer)};
     w->params.at = calloc(layers * PARAMS_PER_LAYER + PARAMS_OUTSIDE, sizeof *w->params.at);
@@ -183,6 +185,7 @@ beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_conf
                        .real = real,
                        .matrix = base | BEAM_DECAY,
                        .vector = base,
+                       .router = routers | BEAM_DECAY,
                        .gate = BEAM_MASK_GATE | masks});
     return BEAM_OK;
 }

@@ -10,8 +10,9 @@
 #include "kernels/ops.h"
 
 typedef enum {
-    BEAM_SCOPE_NONE,  /* nothing trains: evaluation */
-    BEAM_SCOPE_MASKS, /* the mask gates; the base model is frozen */
+    BEAM_SCOPE_NONE,    /* nothing trains: evaluation */
+    BEAM_SCOPE_MASKS,   /* the mask gates; the base model is frozen */
+    BEAM_SCOPE_ROUTERS, /* the mask gates and the base model's routers */
     BEAM_SCOPE_ALL,
 } beam_scope;
 

@@ -101,7 +101,7 @@ static beam_status timed_step(beam_model *m, beam_adamw_state *adamw, const beam
     beam_model_forward(m, batch, 1.0 / (double)batch->targets);
     BEAM_TRY(beam_model_result(m, &r));
     const double forward = beam_seconds();
-    beam_model_backward(m, &(beam_backward_args){.penalty = 1e-6});
+    beam_model_backward(m, &(beam_backward_args){.masks.penalty = 1e-6});
     BEAM_TRY(beam_sync(be));
     const double backward = beam_seconds();
     beam_adamw_step(adamw, be, &args);

@@ -143,16 +143,29 @@ static beam_status check_penalty(beam_config_draft *draft)
     return BEAM_OK;
 }
 
+static beam_status check_masks(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    if (c->mask.mode == BEAM_MASK_OFF && c->trainable != BEAM_TRAIN_ALL)
+        return BEAM_FAIL(
+            BEAM_ECONFIG,
+            "%s: mask.mode is off and trainable (%s) is not all: there are no masks to train; set "
+            "trainable: all, or mask.mode: on",
+            origin(draft, "mask.mode"), origin(draft, "trainable"));
+    if (c->distill.weight > 0 && (c->trainable != BEAM_TRAIN_MASKS || c->mask.mode == BEAM_MASK_OFF))
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: distill.weight needs trainable: masks: the teacher is the base model with all "
+                         "masks open, and it must not change",
+                         origin(draft, "distill.weight"));
+    return BEAM_OK;
+}
+
 static beam_status check_together(beam_config_draft *draft, const char *path)
 {
     const beam_config *c = draft->config;
     BEAM_TRY(check_required(draft, path));
     BEAM_TRY(check_penalty(draft));
-    if (c->mask.mode == BEAM_MASK_OFF && c->trainable == BEAM_TRAIN_MASKS)
-        return BEAM_FAIL(BEAM_ECONFIG,
-                         "%s: mask.mode is off and trainable is masks (%s), so nothing would train; set "
-                         "trainable: all, or mask.mode: on",
-                         origin(draft, "mask.mode"), origin(draft, "trainable"));
+    BEAM_TRY(check_masks(draft));
     if (c->max_steps == 0 && !(c->num_train_epochs > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: num_train_epochs is 0 and so is max_steps; set one of them",
                          origin(draft, "num_train_epochs"));
@@ -200,22 +213,33 @@ void beam_config_free_origins(char **origins)
     free(origins);
 }
 
-uint64_t beam_config_hash(const beam_config *c)
+/* The lines of all keys that decide numbers and are not at their defaults: a key that a later version adds
+ * leaves the hashes of older runs alone. New text, which the caller frees. */
+static char *decisive_lines(const beam_config *c, size_t *size)
 {
+    beam_config defaults = {0};
     char *text = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = open_memstream(&text, size);
     BEAM_ASSERT(to);
     for (int i = 0; i < BEAM_KEYS; i++) {
-        if (!(beam_key_table[i].flags & BEAM_KEY_NUMBERS))
+        const beam_key *key = &beam_key_table[i];
+        BEAM_ASSERT(beam_key_parse(key, NULL, &defaults));
+        if (!(key->flags & BEAM_KEY_NUMBERS) || beam_key_same(key, c, &defaults))
             continue;
-        fprintf(to, "%s: ", beam_key_table[i].name);
-        beam_key_print(&beam_key_table[i], c, to);
+        fprintf(to, "%s: ", key->name);
+        beam_key_print(key, c, to);
         putc('\n', to);
     }
     const bool written = fclose(to) == 0;
     BEAM_ASSERT(written);
+    return text;
+}
+
+uint64_t beam_config_hash(const beam_config *c)
+{
     char hex[BEAM_SHA256_HEX];
+    size_t size = 0;
+    char *text = decisive_lines(c, &size);
     beam_sha256(text, size, hex);
     free(text);
     return beam_sha256_short(hex);

@@ -12,9 +12,11 @@
 
 enum { BEAM_PATH_MAX = 1024, BEAM_MAX_FILES = 16 };
 
-typedef enum { BEAM_TRAIN_MASKS, BEAM_TRAIN_ALL } beam_trainable;
+typedef enum { BEAM_TRAIN_MASKS, BEAM_TRAIN_ROUTERS, BEAM_TRAIN_ALL } beam_trainable;
 typedef enum { BEAM_MASK_OFF, BEAM_MASK_ON } beam_mask_mode;
 typedef enum { BEAM_INIT_OPEN, BEAM_INIT_ZERO } beam_mask_init;
+typedef enum { BEAM_FORM_HARD, BEAM_FORM_SOFT } beam_form_kind;
+typedef enum { BEAM_NORM_L1, BEAM_NORM_L2 } beam_penalty_norm;
 typedef enum { BEAM_LR_CONSTANT, BEAM_LR_LINEAR, BEAM_LR_COSINE } beam_lr_kind;
 typedef enum { BEAM_BF16_AUTO, BEAM_BF16_OFF, BEAM_BF16_ON } beam_bf16_use;
 typedef enum { BEAM_BACKEND_AUTO, BEAM_BACKEND_CPU, BEAM_BACKEND_CUDA } beam_backend_kind;
@@ -28,6 +30,7 @@ typedef struct {
     int64_t threads; /* 0: all cores */
     bool gradient_checkpointing;
     double router_aux_loss_coef; /* only where the router trains */
+    int64_t num_experts_per_tok; /* 0: as in config.json */
 
     /* masks */
     struct {
@@ -38,8 +41,17 @@ typedef struct {
         double target_active; /* NAN: fixed beta */
         double target_rate;   /* eta of the controller */
         int64_t penalty_warmup_steps;
+        beam_penalty_norm penalty_norm;
+        double union_penalty; /* 0: no such term */
+        int64_t union_batch;
+        beam_form_kind form;
+        double temperature, temperature_end;
         bool router_features, give_back;
     } mask;
+
+    struct {
+        double weight, temperature;
+    } distill;
 
     /* data: token files (.h5) for train and eval; text or JSONL for preprocess */
     char dataset[BEAM_PATH_MAX];

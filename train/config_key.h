@@ -28,7 +28,7 @@ typedef struct {
     const char *help;
 } beam_key;
 
-enum { BEAM_KEYS = 44 };
+enum { BEAM_KEYS = 53 };
 extern const beam_key beam_key_table[BEAM_KEYS];
 
 /* The place of `word` in `words`, which single spaces separate; -1 if it is not there or words is NULL. */
@@ -45,6 +45,9 @@ int beam_key_section(const char *name);
 
 /* Stores what `text` says, NULL: the default. false if the text is not what the key takes. */
 bool beam_key_parse(const beam_key *key, const char *text, beam_config *config);
+
+/* Both configurations hold the same value of the key. */
+bool beam_key_same(const beam_key *key, const beam_config *a, const beam_config *b);
 
 /* What the key takes: "a number > 0 and < 1", "one of masks, all". Returns `text`. */
 const char *beam_key_expects(const beam_key *key, char *text, size_t size);

@@ -18,9 +18,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help =
          "Folder of a Hugging Face model, or `random:PATH` to start from random weights in the shape that "
          "the config.json at PATH describes."},
-    {KEY(trainable), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "masks all",
+    {KEY(trainable), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "masks masks+router all",
      .initial = "masks",
-     .help = "What is trained: the mask gates alone over a frozen base model, or every parameter."},
+     .help = "What is trained: the mask gates alone over a frozen base model, these and the base model's "
+             "routers, or every parameter."},
     {KEY(backend), .kind = BEAM_KEY_CHOICE, .choices = "auto cpu cuda", .initial = "auto",
      .help = "Where the work runs; `auto` takes a GPU if this program and this machine have one."},
     {KEY(bf16), .kind = BEAM_KEY_CHOICE, .choices = "auto false true", .initial = "auto",
@@ -36,6 +37,11 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(router_aux_loss_coef), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "0",
      .aliases = "moe_aux_loss_coef moe_aux_loss_coeff",
      .help = "Weight of the load-balancing loss of the routers; counts only where the routers train."},
+
+    {KEY(num_experts_per_tok), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(0, 4096),
+     .initial = "0",
+     .help = "Candidates per token (top-k) in place of those of the model's config.json: the baseline that "
+             "trains with fewer. 0: as the model says."},
 
     {KEY(mask.mode), .group = "Masks", .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS,
      .choices = "off on", .initial = "on",
@@ -71,6 +77,32 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(mask.give_back), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "false",
      .help = "A dropped expert gives back a trained vector of its own in place of its output; `false` as in "
              "the paper."},
+
+    {KEY(mask.penalty_norm), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "l1 l2",
+     .initial = "l1", .help = "What the penalty adds up: the soft masks, or their squares."},
+    {KEY(mask.union_penalty), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "0",
+     .help =
+         "Weight of the share of experts that a group of `mask.union_batch` tokens touches together: what "
+         "decoding a batch pays for."},
+    {KEY(mask.union_batch), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(1, 65536), .initial = "32",
+     .help = "Tokens of a group; they stand far apart in the micro-batch."},
+    {KEY(mask.form), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "hard soft",
+     .initial = "hard",
+     .help = "`soft` trains with experts weighed by their soft masks: all candidates run. Evaluation and "
+             "export are hard."},
+    {KEY(mask.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
+     RANGE(0, 1e3), .initial = "1",
+     .help = "Of the soft masks in training: sigmoid(mask logit / temperature)."},
+    {KEY(mask.temperature_end), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
+     RANGE(0, 1e3), .initial = "1",
+     .help = "The temperature falls (or grows) to this over the run, by the same factor every step."},
+
+    {KEY(distill.weight), .group = "Self-distillation", .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS,
+     RANGE(0, 1), .initial = "0",
+     .help = "Share of the loss that is the divergence from the unmasked model's predictions; the targets "
+             "have the rest. Needs `trainable: masks`; one more forward pass."},
+    {KEY(distill.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
+     RANGE(0, 1e3), .initial = "1", .help = "Of both distributions; the divergence counts its square times."},
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
      .aliases = "datasets",

@@ -96,6 +96,16 @@ static void expect_number(const beam_key *key, char *text, size_t size)
         snprintf(text, size, "a %s %s %.16g and %s %.16g", kind, low, key->min, high, key->max);
 }
 
+bool beam_key_same(const beam_key *key, const beam_config *a, const beam_config *b)
+{
+    static const size_t size[] = {[BEAM_KEY_BOOL] = sizeof(bool),
+                                  [BEAM_KEY_INT] = sizeof(int64_t),
+                                  [BEAM_KEY_REAL] = sizeof(double),
+                                  [BEAM_KEY_CHOICE] = sizeof(int),
+                                  [BEAM_KEY_TEXT] = BEAM_PATH_MAX};
+    return memcmp((const char *)a + key->offset, (const char *)b + key->offset, size[key->kind]) == 0;
+}
+
 const char *beam_key_expects(const beam_key *key, char *text, size_t size)
 {
     if (key->kind == BEAM_KEY_INT || key->kind == BEAM_KEY_REAL) {

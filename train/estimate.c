@@ -6,18 +6,6 @@
 #include "train/flops.h"
 #include "train/source.h"
 
-static beam_model_options options_of(const beam_config *c, beam_scope scope)
-{
-    return (beam_model_options){.scope = scope,
-                                .max_tokens = c->per_device_train_batch_size * c->cutoff_len,
-                                .checkpointing = c->gradient_checkpointing};
-}
-
-static beam_scope scope_of(const beam_config *c)
-{
-    return c->trainable == BEAM_TRAIN_ALL ? BEAM_SCOPE_ALL : BEAM_SCOPE_MASKS;
-}
-
 static beam_status check_tokens(const beam_config *c)
 {
     if (c->per_device_train_batch_size <= INT32_MAX / c->cutoff_len)
@@ -28,7 +16,7 @@ static beam_status check_tokens(const beam_config *c)
 
 static beam_status measure_train(const beam_config *c, const beam_model_config *model, beam_memory_need *out)
 {
-    const beam_model_options options = options_of(c, scope_of(c));
+    const beam_model_options options = beam_model_options_of(c);
     return beam_memory_measure(out, model, &options, c->gradient_accumulation_steps, BEAM_F32);
 }
 
@@ -56,7 +44,8 @@ static uint64_t export_bytes(const beam_config *c, const beam_parameter_count *c
 beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
 {
     const beam_gate_request gates = beam_gate_request_of(c);
-    const beam_model_options eval = options_of(c, BEAM_SCOPE_NONE);
+    const beam_model_options eval = {.scope = BEAM_SCOPE_NONE,
+                                     .max_tokens = c->per_device_train_batch_size * c->cutoff_len};
     *out = (beam_estimate){0};
     BEAM_TRY(check_tokens(c));
     BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &out->model));
@@ -68,7 +57,8 @@ beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
     out->export = export_bytes(c, &out->count);
     const double k = (double)out->model.top_k;
     out->active = c->mask.target_active < k ? c->mask.target_active : k; /* NaN: no target */
-    const beam_flops f = beam_flops_of(&out->model, scope_of(c), (double)c->cutoff_len, out->active);
+    const beam_flops f =
+        beam_flops_of(&out->model, beam_model_options_of(c).scope, (double)c->cutoff_len, out->active);
     const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps;
     out->step_flops = (double)(rows * c->cutoff_len) * (f.forward + f.backward);
     return BEAM_OK;

@@ -53,9 +53,11 @@ static void add_moe(beam_flops *f, const beam_model_config *c, beam_scope scope,
     const double run = scope == BEAM_SCOPE_NONE ? active : (double)c->top_k;
     f->forward += run * expert + shared(c) + gate(c) + masks;
     if (below)
-        f->backward += (active * expert + shared(c) + gate(c)) * (1 + wgrad) + masks;
-    if (scope != BEAM_SCOPE_NONE)
+        f->backward += (active * expert + shared(c)) * (1 + wgrad) + gate(c) + masks;
+    if (scope >= BEAM_SCOPE_MASKS)
         f->backward += masks;
+    if (scope >= BEAM_SCOPE_ROUTERS)
+        f->backward += gate(c);
 }
 
 static void add_dense(beam_flops *f, const beam_model_config *c, beam_scope scope, bool below)

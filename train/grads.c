@@ -63,7 +63,7 @@ static beam_status pass(beam_model *m, const beam_batch *b, const beam_grads_wei
     BEAM_TRY(beam_model_take_stats(m, NULL));
     beam_model_zero_grads(m);
     beam_model_forward(m, b, 1.0 / (double)b->targets);
-    beam_model_backward(m, &(beam_backward_args){.penalty = w->penalty / pairs, .balance = w->balance});
+    beam_model_backward(m, &(beam_backward_args){.masks.penalty = w->penalty / pairs, .balance = w->balance});
     BEAM_TRY(beam_model_result(m, &r));
     *out = (beam_grads_result){.task_loss = r.loss / (double)b->targets,
                                .balance_loss = r.balance,

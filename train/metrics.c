@@ -94,6 +94,10 @@ beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam
     number(f, "lr", r->learning_rate);
     if (t->config->router_aux_loss_coef > 0)
         number(f, "balance_loss", r->balance_loss);
+    if (t->config->distill.weight > 0)
+        number(f, "divergence", r->divergence);
+    if (t->config->mask.union_penalty > 0)
+        number(f, "union_loss", r->union_loss);
     number(f, "tokens_per_s", tokens_per_s);
     number(f, "seconds", t->state.seconds);
     fprintf(f, ",\"tokens\":%lld,\"skipped\":%s,\"active\":[", (long long)t->state.tokens,

@@ -21,6 +21,7 @@ const char *beam_model_source_random(const char *name)
 beam_gate_request beam_gate_request_of(const beam_config *c)
 {
     return (beam_gate_request){
+        .top_k = c->num_experts_per_tok,
         .add = c->mask.mode == BEAM_MASK_ON,
         .bias = c->mask.init == BEAM_INIT_OPEN,
         .router_features = c->mask.router_features,
@@ -29,6 +30,37 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
         .open = c->mask.init == BEAM_INIT_OPEN,
         .init_bias = c->mask.init_bias,
     };
+}
+
+beam_model_options beam_model_options_of(const beam_config *c)
+{
+    static const beam_scope scope[] = {[BEAM_TRAIN_MASKS] = BEAM_SCOPE_MASKS,
+                                       [BEAM_TRAIN_ROUTERS] = BEAM_SCOPE_ROUTERS,
+                                       [BEAM_TRAIN_ALL] = BEAM_SCOPE_ALL};
+    return (beam_model_options){
+        .scope = scope[c->trainable],
+        .max_tokens = c->per_device_train_batch_size * c->cutoff_len,
+        .checkpointing = c->gradient_checkpointing,
+        .distill = {.weight = c->distill.weight, .temperature = c->distill.temperature},
+    };
+}
+
+/* Another number of candidates than config.json says. */
+static beam_status set_top_k(const char *path, int64_t top_k, beam_model_config *c)
+{
+    const int64_t most = c->experts / c->expert_groups * c->kept_groups;
+    if (top_k == 0 || top_k == c->top_k)
+        return BEAM_OK;
+    if (c->mask.present && c->mask.router_features)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "num_experts_per_tok is %lld, but the mask gates of %s are made for %lld candidates",
+                         (long long)top_k, path, (long long)c->top_k);
+    if (top_k > most)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "num_experts_per_tok is %lld, but %s has only %lld experts to choose from",
+                         (long long)top_k, path, (long long)most);
+    c->top_k = top_k;
+    return BEAM_OK;
 }
 
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
@@ -46,6 +78,7 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
             "random:<config.json>",
             name);
     BEAM_TRY(beam_model_config_read(path, out));
+    BEAM_TRY(set_top_k(path, gates->top_k, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,

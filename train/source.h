@@ -7,9 +7,10 @@
 #include "model/model.h"
 #include "train/config.h"
 
-/* What the caller wants of mask gates. */
+/* What the caller wants changed of the model in the folder. */
 typedef struct {
-    bool add; /* give the model gates if the folder has none */
+    int64_t top_k; /* candidates per token in place of the folder's; 0: the folder's */
+    bool add;      /* give the model gates if the folder has none */
     bool bias, router_features, give_back;
     double threshold;
     bool open; /* initialise added gates open, with `init_bias`; else zero */
@@ -18,6 +19,9 @@ typedef struct {
 
 /* What beam train asks for. */
 beam_gate_request beam_gate_request_of(const beam_config *c);
+
+/* How beam train opens its model. */
+beam_model_options beam_model_options_of(const beam_config *c);
 
 /* The config.json of "random:<config.json>"; NULL if the name is a folder's. */
 const char *beam_model_source_random(const char *name);

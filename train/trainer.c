@@ -63,11 +63,7 @@ static beam_status check_together(const beam_trainer *t)
 static beam_status open_model(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    const beam_model_options options = {
-        .scope = c->trainable == BEAM_TRAIN_ALL ? BEAM_SCOPE_ALL : BEAM_SCOPE_MASKS,
-        .max_tokens = c->per_device_train_batch_size * c->cutoff_len,
-        .checkpointing = c->gradient_checkpointing,
-    };
+    const beam_model_options options = beam_model_options_of(c);
     const beam_gate_request gates = beam_gate_request_of(c);
     BEAM_TRY(beam_model_source_open(c->model_name_or_path, &gates, &options, c->gradient_accumulation_steps,
                                     c->seed, &t->backend, &t->model));
@@ -174,18 +170,53 @@ static double penalty_now(const beam_trainer *t)
     return c->mask.penalty * (part < 1 ? part : 1);
 }
 
+/* Sums over the step's micro-batches, as they enter the loss. */
 typedef struct {
-    double loss, balance;
-    int64_t correct;
+    double loss, divergence; /* over targets */
+    double balance, unions;  /* means, weighted by each micro-batch's share of the tokens */
 } step_sums;
+
+/* Tokens of a union group in a micro-batch: it may be shorter than the configuration wants. */
+static int64_t union_group(const beam_config *c, const beam_batch *batch)
+{
+    return c->mask.union_batch < batch->tokens ? c->mask.union_batch : batch->tokens;
+}
+
+/* The mask terms of a micro-batch that has `share` of the step's tokens. */
+static beam_mask_terms mask_terms(const beam_trainer *t, const beam_batch *batch, double penalty,
+                                  int64_t tokens, double share)
+{
+    const beam_config *c = t->config;
+    const beam_model_config *m = beam_model_config_of(t->model);
+    const double layers = (double)beam_moe_layers(m);
+    const int64_t group = union_group(c, batch), groups = batch->tokens / group;
+    return (beam_mask_terms){
+        .penalty = penalty / (layers * (double)tokens * (double)m->top_k),
+        .squared = c->mask.penalty_norm == BEAM_NORM_L2,
+        .union_weight = c->mask.union_penalty * share / (layers * (double)groups),
+        .union_group = group,
+    };
+}
+
+/* The soft mask's temperature moves by the same factor every step. */
+static void set_form(beam_trainer *t)
+{
+    const beam_config *c = t->config;
+    beam_expert_rule rule = beam_model_rule(t->model);
+    const double part = (double)t->state.step / (double)t->total_steps;
+    if (!rule.masks)
+        return;
+    rule.form = c->mask.form == BEAM_FORM_SOFT ? BEAM_MASK_SOFT : BEAM_MASK_HARD;
+    rule.temperature = c->mask.temperature * pow(c->mask.temperature_end / c->mask.temperature, part);
+    beam_model_set_rule(t->model, rule);
+}
 
 /* Forward and backward of every micro-batch; the gradients of the whole step end up in the model. */
 static beam_status accumulate(beam_trainer *t, double penalty, int64_t targets, int64_t tokens,
                               step_sums *sums)
 {
     const beam_config *c = t->config;
-    const beam_model_config *m = beam_model_config_of(t->model);
-    const double pairs = (double)(beam_moe_layers(m) * tokens * m->top_k);
+    const double layers = (double)beam_moe_layers(beam_model_config_of(t->model));
     beam_model_zero_grads(t->model);
     for (int64_t i = 0; i < c->gradient_accumulation_steps; i++) {
         const beam_batch *batch;
@@ -194,11 +225,14 @@ static beam_status accumulate(beam_trainer *t, double penalty, int64_t targets, 
         BEAM_TRY(beam_loader_read(t->train, row, -1, &batch));
         const double share = (double)batch->counted_total / (double)tokens;
         beam_model_forward(t->model, batch, 1.0 / (double)targets);
-        beam_model_backward(t->model, &(beam_backward_args){.penalty = penalty / pairs,
-                                                            .balance = c->router_aux_loss_coef * share});
+        const beam_backward_args args = {.masks = mask_terms(t, batch, penalty, tokens, share),
+                                         .balance = c->router_aux_loss_coef * share};
+        beam_model_backward(t->model, &args);
         BEAM_TRY(beam_model_result(t->model, &result));
         sums->loss += result.loss;
+        sums->divergence += result.divergence;
         sums->balance += result.balance * share;
+        sums->unions += result.unions * share / (layers * (double)(batch->tokens / args.masks.union_group));
         beam_tree_push(&t->tree, &t->backend);
     }
     return BEAM_OK;
@@ -215,7 +249,8 @@ static beam_status measure_masks(beam_trainer *t, beam_step_result *out)
         t->active[i] = row[BEAM_STAT_KEPT] / row[BEAM_STAT_TOKENS];
     }
     out->avg_active = beam_stats_mean(m, t->stats, BEAM_STAT_KEPT);
-    out->mask_loss = beam_stats_mean(m, t->stats, BEAM_STAT_SOFT);
+    out->mask_loss = beam_stats_mean(
+        m, t->stats, t->config->mask.penalty_norm == BEAM_NORM_L2 ? BEAM_STAT_SQUARE : BEAM_STAT_SOFT);
     return BEAM_OK;
 }
 
@@ -261,15 +296,20 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
                               .learning_rate = beam_learning_rate(&t->schedule, t->state.step + 1)};
     beam_loader_count(t->train, t->state.rows, rows_per_step(t), &out->targets, &out->tokens);
     step_sums sums = {0};
+    set_form(t);
     memset(t->active, 0, (size_t)beam_moe_layers(beam_model_config_of(t->model)) * sizeof *t->active);
     if (out->targets > 0) {
         BEAM_TRY(accumulate(t, out->penalty, out->targets, out->tokens, &sums));
         BEAM_TRY(measure_masks(t, out));
         BEAM_TRY(beam_grad_norm(&t->backend, beam_model_grads(t->model), t->norm_sum, &out->grad_norm));
         out->task_loss = sums.loss / (double)out->targets;
+        out->divergence = sums.divergence / (double)out->targets;
     }
     out->balance_loss = sums.balance;
-    out->loss = out->task_loss + out->penalty * out->mask_loss + c->router_aux_loss_coef * out->balance_loss;
+    out->union_loss = sums.unions;
+    out->loss = (1 - c->distill.weight) * out->task_loss + c->distill.weight * out->divergence +
+                out->penalty * out->mask_loss + c->mask.union_penalty * out->union_loss +
+                c->router_aux_loss_coef * out->balance_loss;
     out->skipped = out->targets == 0 || !isfinite(out->loss) || !isfinite(out->grad_norm);
     if (!out->skipped)
         update(t, out);

@@ -27,10 +27,12 @@ typedef struct {
     double *active; /* [moe layers] kept experts per token in the last step */
 } beam_trainer;
 
-/* What one step did. task_loss is the mean over the step's targets, in nats; mask_loss is L_reg and
- * balance_loss L_bal of docs/method.md, before their weights; loss is the weighted sum. */
+/* What one step did. task_loss is the mean over the step's targets, in nats; mask_loss is L_reg,
+ * balance_loss L_bal of docs/method.md, before their weights, and so on; loss is the weighted sum. */
 typedef struct {
     double loss, task_loss, mask_loss, balance_loss;
+    double divergence; /* L_kd; 0 without distillation */
+    double union_loss; /* L_union; 0 without that term */
     double avg_active, penalty, grad_norm, learning_rate;
     int64_t targets, tokens;
     bool skipped; /* nothing was updated: a non-finite loss or gradient, or no target in the step's rows */

@@ -29,7 +29,7 @@ static double forward_and_backward(beam_model *m, const beam_batch *b, double pe
     beam_model_zero_grads(m);
     beam_model_forward(m, b, 1.0 / (double)b->targets);
     const double loss = mean_loss(m);
-    beam_model_backward(m, &(beam_backward_args){.penalty = penalty});
+    beam_model_backward(m, &(beam_backward_args){.masks.penalty = penalty});
     hf_need(beam_sync(beam_model_backend(m)));
     return loss;
 }

@@ -106,7 +106,7 @@ void tiny_gradients(beam_model *m, const beam_batch *b, double penalty, double b
     const double pairs = (double)(beam_moe_layers(c) * b->counted_total * c->top_k);
     beam_model_zero_grads(m);
     beam_model_forward(m, b, 1.0 / (double)b->targets);
-    beam_model_backward(m, &(beam_backward_args){.penalty = penalty / pairs, .balance = balance});
+    beam_model_backward(m, &(beam_backward_args){.masks.penalty = penalty / pairs, .balance = balance});
     assert_int_equal(beam_sync(beam_model_backend(m)), BEAM_OK);
 }
 
