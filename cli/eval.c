@@ -33,6 +33,8 @@ static beam_status check_options(const eval_options *e)
         return BEAM_FAIL(BEAM_ECONFIG, "--top-p %g: expected more than 0 and at most 1", e->top_p);
     if ((e->renormalize || e->anchor != ABSENT) && !prunes(e))
         return BEAM_FAIL(BEAM_ECONFIG, "--renormalize and --anchor go with --top-k N or --top-p P");
+    if (e->anchor != ABSENT && e->anchor < 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--anchor %lld: expected 0 or more", (long long)e->anchor);
     if (e->renormalize && e->anchor != ABSENT)
         return BEAM_FAIL(BEAM_ECONFIG, "--renormalize is --anchor 0; give one of them");
     if (prunes(e) && e->choice.masks && strcmp(e->choice.masks, "on") == 0)

@@ -61,6 +61,8 @@ beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf
     bad |= json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
     if (json_object_get(root, "dtype"))
         bad |= json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
+    if (e->top_k)
+        bad |= json_object_set_new(root, "num_experts_per_tok", json_integer((json_int_t)e->top_k));
     if (e->mask.present)
         bad |= json_object_set_new(root, "expert_mask", mask_block(e));
     else

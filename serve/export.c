@@ -131,6 +131,7 @@ static beam_status write_config(const exporter *x, const char *folder)
     BEAM_TRY(beam_join_path(to, sizeof to, folder, "config.json"));
     beam_hf_export e = {.architecture = beam_family_of(c)->architecture,
                         .mask = c->mask,
+                        .top_k = c->top_k,
                         .mask_dtype = x->options->dtype,
                         .dtype = x->options->dtype,
                         .masked_layers = beam_moe_layers(c),

@@ -57,9 +57,14 @@ static beam_status resume(beam_trainer *t)
     return found && !resumes_by_itself(c) ? refuse_newer(t, newest) : BEAM_OK;
 }
 
+/* With hard masks, as the exported model runs, whatever form the steps train. */
 static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
 {
     beam_eval_result r;
+    beam_expert_rule rule = beam_model_rule(t->model);
+    rule.form = BEAM_MASK_HARD;
+    rule.temperature = 1;
+    beam_model_set_rule(t->model, rule);
     BEAM_TRY(beam_evaluate(t->model, t->eval, t->config->eval_rows, beam_trainer_rows(t), &r));
     beam_info("step %lld eval | loss %.4f | accuracy %.2f%% | active %.2f | %lld tokens in %.1f s",
               (long long)t->state.step, r.loss, 100 * r.accuracy, r.avg_active, (long long)r.targets,

@@ -1,0 +1,189 @@
+/* The loss terms beyond the method's plain ones, over the whole model in double: backward is the derivative of
+ * the loss with squared masks, another temperature, the union of batches, a teacher, and all together. And
+ * what each scope trains. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "model/tiny_model.h"
+#include "support/differences.h"
+#include "support/values.h"
+
+typedef struct {
+    const char *name;
+    double penalty, union_penalty, temperature;
+    bool squared;
+    double teacher, teacher_temperature; /* weight 0: none */
+} terms;
+
+typedef struct {
+    beam_backend be;
+    beam_model *model;
+    tiny_batch b;
+    terms what;
+} fixture;
+
+static const int64_t group = 3; /* of 13 tokens: four groups, the last token in none */
+
+static void open_model(fixture *f, const terms *what, beam_scope scope)
+{
+    const beam_model_config c = tiny_config(true, false, false);
+    *f = (fixture){.what = *what};
+    tiny_batch_make(&f->b);
+    assert_int_equal(beam_backend_cpu(&f->be, 1), BEAM_OK);
+    const beam_model_options options = {.scope = scope,
+                                        .max_tokens = TINY_TOKENS,
+                                        .distill = {what->teacher, what->teacher_temperature}};
+    assert_int_equal(beam_model_open(&f->model, &c, &options, &f->be), BEAM_OK);
+    tiny_fill(f->model, 0.5);
+    /* No gradient flows into the router through the gate's router terms: without them it is the derivative. */
+    const beam_params params = beam_model_params(f->model);
+    for (int i = 0; i < params.n; i++)
+        if (strstr(params.at[i].name, "router_scale"))
+            test_fill(params.at[i].value, 0);
+    beam_expert_rule rule = beam_model_rule(f->model);
+    rule.form = BEAM_MASK_SOFT;
+    rule.temperature = what->temperature;
+    beam_model_set_rule(f->model, rule);
+}
+
+static void close_model(fixture *f)
+{
+    beam_model_close(f->model);
+    beam_backend_close(&f->be);
+}
+
+/* Forward and backward; the loss as the trainer adds it up. */
+static double pass(fixture *f)
+{
+    double stats[TINY_STATS];
+    const beam_model_config *c = beam_model_config_of(f->model);
+    const terms *w = &f->what;
+    const beam_batch *b = &f->b.batch;
+    const double layers = (double)beam_moe_layers(c), groups = (double)(b->tokens / group);
+    beam_forward_result r;
+    const beam_mask_terms masks = {
+        .penalty = w->penalty / (layers * (double)(b->counted_total * c->top_k)),
+        .squared = w->squared,
+        .union_weight = w->union_penalty / (layers * groups),
+        .union_group = group,
+    };
+    assert_int_equal(beam_model_take_stats(f->model, NULL), BEAM_OK);
+    beam_model_forward(f->model, b, 1.0 / (double)b->targets);
+    beam_model_backward(f->model, &(beam_backward_args){.masks = masks});
+    assert_int_equal(beam_model_result(f->model, &r), BEAM_OK);
+    assert_int_equal(beam_model_take_stats(f->model, stats), BEAM_OK);
+    const double mask = beam_stats_mean(c, stats, w->squared ? BEAM_STAT_SQUARE : BEAM_STAT_SOFT);
+    return (1 - w->teacher) * r.loss / (double)r.targets + w->teacher * r.divergence / (double)r.targets +
+           w->penalty * mask + w->union_penalty * r.unions / (layers * groups);
+}
+
+typedef struct {
+    fixture *f;
+    beam_tensor value;
+    int64_t index;
+} coordinate;
+
+static double loss_at(void *context, double x)
+{
+    const coordinate *c = context;
+    const double before = test_get(c->value, c->index);
+    test_set(c->value, c->index, x);
+    const double loss = pass(c->f);
+    test_set(c->value, c->index, before);
+    return loss;
+}
+
+static void check_parameter(fixture *f, const beam_param *p)
+{
+    enum { MOST = 10 };
+    const int64_t n = beam_count(p->value), stride = n > MOST ? n / MOST : 1;
+    for (int64_t i = 0; i < n; i += stride) {
+        beam_model_zero_grads(f->model);
+        pass(f);
+        const double analytic = test_get(p->grad, i);
+        coordinate c = {.f = f, .value = p->value, .index = i};
+        const double numeric = test_derivative(loss_at, &c, test_get(p->value, i), 1e-3);
+        if (!(fabs(analytic - numeric) <= 1e-8))
+            fail_msg("%s: %s[%lld]: backward %.12g, finite difference %.12g", f->what.name, p->name,
+                     (long long)i, analytic, numeric);
+    }
+}
+
+static void backward_is_the_derivative(void **state)
+{
+    static const terms all[] = {
+        {"squares", .penalty = 0.7, .temperature = 1, .squared = true},
+        {"temperature", .penalty = 0.7, .temperature = 0.6},
+        {"union", .union_penalty = 1.3, .temperature = 1},
+        {"teacher", .temperature = 1, .teacher = 0.6, .teacher_temperature = 2},
+        {"teacher alone", .temperature = 1, .teacher = 1, .teacher_temperature = 1},
+        {"all", 0.4, 0.9, 1.7, true, 0.3, 0.8},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        fixture f;
+        open_model(&f, &all[i], all[i].teacher > 0 ? BEAM_SCOPE_MASKS : BEAM_SCOPE_ALL);
+        const beam_params params = beam_model_params(f.model);
+        for (int j = 0; j < params.n; j++)
+            if (params.at[j].flags & BEAM_TRAIN)
+                check_parameter(&f, &params.at[j]);
+        close_model(&f);
+    }
+}
+
+/* With every mask open the student is the teacher. */
+static void nothing_to_learn_from_oneself(void **state)
+{
+    static const terms what = {"self", .temperature = 1, .teacher = 1, .teacher_temperature = 1.5};
+    fixture f;
+    beam_forward_result r;
+    (void)state;
+    open_model(&f, &what, BEAM_SCOPE_MASKS);
+    tiny_fill(f.model, 0);
+    beam_expert_rule rule = beam_model_rule(f.model);
+    rule.form = BEAM_MASK_HARD;
+    beam_model_set_rule(f.model, rule);
+    pass(&f);
+    assert_int_equal(beam_model_result(f.model, &r), BEAM_OK);
+    assert_true(r.divergence == 0);
+    close_model(&f);
+}
+
+/* The routers' gradients are those of training everything; nothing of the base besides has one. */
+static void routers_train_alone(void **state)
+{
+    static const terms what = {"routers", .penalty = 0.5, .temperature = 1};
+    fixture some, all;
+    (void)state;
+    open_model(&some, &what, BEAM_SCOPE_ROUTERS);
+    open_model(&all, &what, BEAM_SCOPE_ALL);
+    pass(&some);
+    pass(&all);
+    const beam_params a = beam_model_params(some.model), b = beam_model_params(all.model);
+    int routers = 0;
+    for (int i = 0; i < a.n; i++) {
+        const bool router = strstr(a.at[i].name, "mlp.gate.weight") != NULL;
+        assert_int_equal((a.at[i].flags & BEAM_TRAIN) != 0, router || (a.at[i].flags & BEAM_MASK_GATE));
+        if (a.at[i].flags & BEAM_TRAIN)
+            assert_memory_equal(a.at[i].grad.data, b.at[i].grad.data, beam_bytes(a.at[i].grad));
+        routers += router;
+    }
+    assert_true(routers > 0);
+    close_model(&some);
+    close_model(&all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backward_is_the_derivative),
+        cmocka_unit_test(nothing_to_learn_from_oneself),
+        cmocka_unit_test(routers_train_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
