@@ -12,14 +12,14 @@ typedef struct {
     beam_mask_config mask;    /* present = false: a plain base model */
     beam_dtype mask_dtype;    /* of the mask_gate tensors */
     beam_dtype dtype;         /* of the other tensors */
-    int64_t top_k; /* candidates per token, where they are not the base's; 0: as in the base */
+    int64_t top_k;            /* candidates per token; 0: as in the base */
     int64_t masked_layers;
     double avg_active; /* measured mean of kept experts; NaN: not known */
 } beam_hf_export;
 
-/* Writes `to`: every field of the base config.json `from` unchanged, with architectures, num_experts_per_tok, dtype and the
- * expert_mask block (docs/formats.md) set, and without auto_map: the base's Python code is not exported, and
- * would run the model without its masks. */
+/* Writes `to`: every field of the base config.json `from` unchanged, with architectures, num_experts_per_tok,
+ * dtype and the expert_mask block (docs/formats.md) set, and without auto_map: the base's Python code is not
+ * exported, and would run the model without its masks. */
 beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf_export *e);
 
 /* Copies tokenizer, generation settings, chat template and licence files of `from` that exist, byte for byte.
