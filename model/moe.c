@@ -60,11 +60,14 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
         const beam_gate_terms terms = {.bias = value_of(w->mask.bias),
                                        .scale = value_of(w->mask.scale),
                                        .rank_bias = value_of(w->mask.rank_bias),
-                                       .cutoff = p->rule.cutoff};
+                                       .cutoff = p->rule.cutoff,
+                                       .temperature = 1};
         beam_gemm(be, product, x, false, w->mask.weight->value, true, 1, 0);
         beam_mask_gate(be, &s->route, product, &terms);
     } else {
-        beam_gate_open(be, &s->route, p->rule.keep, p->rule.renormalize);
+        const beam_prune_rule rule = {
+            .keep = p->rule.keep, .share = 1, .anchor = p->rule.renormalize ? 0 : (int)p->config->top_k};
+        beam_gate_open(be, &s->route, rule);
     }
     beam_route_plan(be, &s->route);
     beam_release(p->scratch, mark);
@@ -162,8 +165,13 @@ static void gates_backward(const beam_pass *p, const beam_mlp_weights *w, const 
     const beam_gate_terms grad = {.bias = grad_of(w->mask.bias),
                                   .scale = grad_of(w->mask.scale),
                                   .rank_bias = grad_of(w->mask.rank_bias)};
-    beam_mask_gate_grad(be, dproduct, dweight, &grad, dpair, dgiven, &s->route, p->counted, p->penalty,
-                        p->rule.form);
+    const beam_gate_grad_args args = {.dpair = dpair,
+                                      .dgiven = dgiven,
+                                      .counted = p->counted,
+                                      .penalty = p->penalty,
+                                      .temperature = 1,
+                                      .form = p->rule.form};
+    beam_mask_gate_grad(be, dproduct, dweight, &grad, &s->route, &args);
     if (p->rule.masks)
         beam_linear_backward(be, beam_linear_of(w->mask.weight, NULL), x, dproduct, dx, 1);
     if (dx.data || beam_trains(w->router)) {
