@@ -209,16 +209,35 @@ void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, be
     be->ops->swiglu_grad(be, dgate_up, dy, gate_up, route, rows);
 }
 
+/* logits [T,V] go with what every token has one of. */
+static bool have_targets(const beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
+                         beam_tensor correct)
+{
+    const int64_t tokens = logits.dim[0];
+    return beam_is(logits, be->real, BEAM_DIMS(tokens, logits.dim[1])) && logits.dim[1] > 0 &&
+           beam_is(target, BEAM_I32, BEAM_DIMS(tokens)) && beam_is(loss, be->real, BEAM_DIMS(tokens)) &&
+           beam_is(correct, BEAM_U8, BEAM_DIMS(tokens));
+}
+
 void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                         beam_tensor correct, double grad_scale, bool want_grad)
 {
     if (be->status)
         return;
-    const int64_t tokens = logits.dim[0];
-    BEAM_ASSERT(beam_is(logits, be->real, BEAM_DIMS(tokens, logits.dim[1])) && logits.dim[1] > 0);
-    BEAM_ASSERT(beam_is(target, BEAM_I32, BEAM_DIMS(tokens)) && beam_is(loss, be->real, BEAM_DIMS(tokens)));
-    BEAM_ASSERT(beam_is(correct, BEAM_U8, BEAM_DIMS(tokens)));
+    BEAM_ASSERT(have_targets(be, logits, target, loss, correct));
     be->ops->cross_entropy(be, logits, target, loss, correct, grad_scale, want_grad);
+}
+
+void beam_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, beam_tensor target,
+                  beam_tensor loss, beam_tensor divergence, beam_tensor correct,
+                  const beam_distill_args *args)
+{
+    if (be->status)
+        return;
+    BEAM_ASSERT(have_targets(be, logits, target, loss, correct));
+    BEAM_ASSERT(beam_is_like(teacher, logits) && beam_is_like(divergence, loss));
+    BEAM_ASSERT(args->weight >= 0 && args->weight <= 1 && args->temperature > 0);
+    be->ops->distill(be, logits, teacher, target, loss, divergence, correct, args);
 }
 
 /* Update. */

@@ -136,8 +136,10 @@ void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor produ
                     const beam_gate_terms *terms);
 
 /* With a, a', dgate and n (1 where the token is counted, else 0) of `args`, and r = penalty, or 2 q penalty
- * if squared: du = (g (a - a') + dgate + n r) q (1 - q) / temperature dproduct[T,E] = du at the candidates, 0
- * elsewhere (overwritten) dweight[T,K] = m a + (1 - m) a', with q for m in the soft form (overwritten)
+ * if squared:
+ *   du = (g (a - a') + dgate + n r) q (1 - q) / temperature
+ *   dproduct[T,E] = du at the candidates, 0 elsewhere (overwritten)
+ *   dweight[T,K] = m a + (1 - m) a', with q for m in the soft form (overwritten)
  *   grad->bias, scale, rank_bias +=         (each optional; grad->cutoff and temperature are not used)
  * No gradient flows into g through log(K g'). */
 void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
@@ -149,7 +151,8 @@ void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dwe
  * different sequences where rows are shorter than S. Over the counted tokens t of a group
  *   U = (1/E) sum over e of [1 - product over t with e in C_t of (1 - q_te)]
  * sum f64 [2] += (sum of U over groups with a counted token, number of such groups).
- * dgate[T,K] = weight * dU/dq (overwritten; 0 for tokens in no group or not counted). 1 <= group <= T. */
+ * dgate[T,K] = weight * dU/dq (overwritten; 0 for tokens in no group or not counted). 1 <= group <= T. Reads
+ * route.expert and gate; E is that of route.kept. */
 void beam_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
                         beam_tensor counted, int64_t group, double weight);
 

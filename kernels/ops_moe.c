@@ -82,12 +82,13 @@ void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *rout
     be->ops->router_load(be, load, route, prob, counted);
 }
 
-void beam_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize)
+void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule)
 {
     if (be->status)
         return;
-    BEAM_ASSERT(keep >= 0 && has_mask(be, route) && is_per_pair(route->logit, be->real, route));
-    be->ops->gate_open(be, route, keep, renormalize);
+    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
+    BEAM_ASSERT(rule.keep >= 0 && rule.share > 0 && rule.share <= 1 && rule.anchor >= 0);
+    be->ops->gate_open(be, route, rule);
 }
 
 void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
@@ -99,13 +100,13 @@ void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor produ
     BEAM_ASSERT(beam_is(product, be->real, BEAM_DIMS(tokens, experts)) &&
                 has_candidates(route, tokens, experts));
     BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
-    BEAM_ASSERT(has_terms(be, terms, experts, route->expert.dim[1]));
+    BEAM_ASSERT(has_terms(be, terms, experts, route->expert.dim[1]) && terms->temperature > 0);
     be->ops->mask_gate(be, route, product, terms);
 }
 
 void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                         const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
-                         const beam_route *route, beam_tensor counted, double penalty, beam_mask_form form)
+                         const beam_gate_terms *grad, const beam_route *route,
+                         const beam_gate_grad_args *args)
 {
     if (be->status)
         return;
@@ -113,10 +114,24 @@ void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dwe
     BEAM_ASSERT(beam_is(dproduct, be->real, BEAM_DIMS(tokens, experts)) &&
                 has_candidates(route, tokens, experts));
     BEAM_ASSERT(has_mask(be, route) && has_terms(be, grad, experts, route->expert.dim[1]));
-    BEAM_ASSERT(is_per_pair(dpair, be->real, route) && is_per_pair(dweight, be->real, route));
-    BEAM_ASSERT(!dgiven.data || is_per_pair(dgiven, be->real, route));
-    BEAM_ASSERT(beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
-    be->ops->mask_gate_grad(be, dproduct, dweight, grad, dpair, dgiven, route, counted, penalty, form);
+    BEAM_ASSERT(is_per_pair(args->dpair, be->real, route) && is_per_pair(dweight, be->real, route));
+    BEAM_ASSERT(!args->dgiven.data || is_per_pair(args->dgiven, be->real, route));
+    BEAM_ASSERT(!args->dgate.data || is_per_pair(args->dgate, be->real, route));
+    BEAM_ASSERT(beam_is(args->counted, BEAM_U8, BEAM_DIMS(tokens)) && args->temperature > 0);
+    be->ops->mask_gate_grad(be, dproduct, dweight, grad, route, args);
+}
+
+void beam_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
+                        beam_tensor counted, int64_t group, double weight)
+{
+    if (be->status)
+        return;
+    const int64_t tokens = route->expert.dim[0], experts = route->kept.dim[0];
+    BEAM_ASSERT(has_candidates(route, tokens, experts) && beam_is_grouped(route, experts));
+    BEAM_ASSERT(is_per_pair(route->gate, be->real, route) && is_per_pair(dgate, be->real, route));
+    BEAM_ASSERT(beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)) && beam_is(sum, BEAM_F64, BEAM_DIMS(2)));
+    BEAM_ASSERT(group >= 1 && group <= tokens);
+    be->ops->union_penalty(be, dgate, sum, route, counted, group, weight);
 }
 
 /* y [T,D] of tokens goes with a vector [D] of every expert. */

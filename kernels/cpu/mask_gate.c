@@ -25,13 +25,37 @@ static real log_share(real g, real sum, int64_t K)
     return log(share < tiny ? tiny : share);
 }
 
-void beam_cpu_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize)
+/* How many of a token's candidates the rule keeps. With a NaN among the weights no sum reaches the share. */
+static int64_t kept_count(const real *weight, int64_t K, beam_prune_rule rule)
 {
-    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1], kept = keep < K ? keep : K;
+    const int64_t most = rule.keep < K ? rule.keep : K;
+    if (rule.share >= 1)
+        return most;
+    const double enough = rule.share * (double)weight_sum(weight, K);
+    real sum = 0;
+    for (int64_t k = 0; k < most; k++) {
+        sum += weight[k];
+        if ((double)sum >= enough)
+            return k + 1;
+    }
+    return most;
+}
+
+/* What the kept weights are multiplied by. */
+static real anchored_gain(const real *weight, int64_t K, int64_t kept, int anchor)
+{
+    const int64_t n = anchor > kept ? anchor : kept;
+    return n < K ? weight_sum(weight, K) / weight_sum(weight, n) : 1;
+}
+
+void beam_cpu_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule)
+{
+    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1];
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         real *weight = beam_real(route->weight) + t * K;
-        const real gain = renormalize ? weight_sum(weight, K) / weight_sum(weight, kept) : 1;
+        const int64_t kept = kept_count(weight, K, rule);
+        const real gain = anchored_gain(weight, K, kept, rule.anchor);
         for (int64_t k = 0; k < K; k++) {
             beam_real(route->logit)[t * K + k] = 0;
             beam_real(route->gate)[t * K + k] = 1;
@@ -47,7 +71,7 @@ void beam_cpu_mask_gate(beam_backend *be, const beam_route *route, beam_tensor p
 {
     const int64_t tokens = product.dim[0], E = product.dim[1], K = route->expert.dim[1];
     const real *bias = beam_real(terms->bias), *rank_bias = beam_real(terms->rank_bias);
-    const real *scale = beam_real(terms->scale);
+    const real *scale = beam_real(terms->scale), temperature = (real)terms->temperature;
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         const real *weight = beam_real(route->weight) + t * K, sum = weight_sum(weight, K);
@@ -61,7 +85,7 @@ void beam_cpu_mask_gate(beam_backend *be, const beam_route *route, beam_tensor p
             if (rank_bias)
                 u += rank_bias[k];
             beam_real(route->logit)[t * K + k] = u;
-            beam_real(route->gate)[t * K + k] = beam_sigmoid(u);
+            beam_real(route->gate)[t * K + k] = beam_sigmoid(u / temperature);
             ((uint8_t *)route->keep.data)[t * K + k] = (double)u >= terms->cutoff;
         }
     }
@@ -76,22 +100,26 @@ static real weight_grad(real a, const real *given, real q, bool kept, beam_mask_
 }
 
 /* du of every token's candidates into dproduct, and the gradient of the combine weights. */
-static void pair_grads(beam_backend *be, beam_tensor dproduct, beam_tensor dweight, beam_tensor dpair,
-                       beam_tensor dgiven, const beam_route *route, const uint8_t *counted, real penalty,
-                       beam_mask_form form)
+static void pair_grads(beam_backend *be, beam_tensor dproduct, beam_tensor dweight, const beam_route *route,
+                       const beam_gate_grad_args *args)
 {
     const int64_t tokens = dproduct.dim[0], E = dproduct.dim[1], K = route->expert.dim[1];
-    const uint8_t *keep = route->keep.data;
+    const uint8_t *keep = route->keep.data, *counted = args->counted.data;
+    const real penalty = (real)args->penalty, temperature = (real)args->temperature;
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         real *du = beam_real(dproduct) + t * E;
         memset(du, 0, (size_t)E * sizeof(real));
         for (int64_t r = t * K; r < (t + 1) * K; r++) {
-            const real a = beam_real(dpair)[r], q = beam_real(route->gate)[r];
-            const real *given = dgiven.data ? beam_real(dgiven) + r : NULL;
-            const real task = beam_real(route->weight)[r] * (given ? a - *given : a);
-            du[beam_i32(route->expert)[r]] = (counted[t] ? task + penalty : task) * q * (1 - q);
-            beam_real(dweight)[r] = weight_grad(a, given, q, keep[r] != 0, form);
+            const real a = beam_real(args->dpair)[r], q = beam_real(route->gate)[r];
+            const real *given = args->dgiven.data ? beam_real(args->dgiven) + r : NULL;
+            real dq = beam_real(route->weight)[r] * (given ? a - *given : a);
+            if (args->dgate.data)
+                dq += beam_real(args->dgate)[r];
+            if (counted[t])
+                dq += args->squared ? 2 * q * penalty : penalty;
+            du[beam_i32(route->expert)[r]] = dq * q * (1 - q) / temperature;
+            beam_real(dweight)[r] = weight_grad(a, given, q, keep[r] != 0, args->form);
         }
     }
 }
@@ -124,11 +152,10 @@ static void rank_grads(beam_backend *be, real *rank_bias, real *scale, beam_tens
 }
 
 void beam_cpu_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                             const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
-                             const beam_route *route, beam_tensor counted, double penalty,
-                             beam_mask_form form)
+                             const beam_gate_terms *grad, const beam_route *route,
+                             const beam_gate_grad_args *args)
 {
-    pair_grads(be, dproduct, dweight, dpair, dgiven, route, counted.data, (real)penalty, form);
+    pair_grads(be, dproduct, dweight, route, args);
     if (grad->bias.data)
         beam_cpu_bias_grad(be, grad->bias, dproduct);
     if (grad->rank_bias.data || grad->scale.data)
@@ -140,14 +167,16 @@ void beam_cpu_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *
 {
     const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1];
     const uint8_t *is_counted = counted.data, *keep = route->keep.data;
-    double *s = stats.data, soft = 0;
+    double *s = stats.data, soft = 0, square = 0;
     (void)be;
     for (int64_t t = 0; t < tokens; t++) {
         if (!is_counted[t])
             continue;
         int64_t kept = 0;
         for (int64_t r = t * K; r < (t + 1) * K; r++) {
-            soft += (double)beam_real(route->gate)[r];
+            const double q = (double)beam_real(route->gate)[r];
+            soft += q;
+            square += q * q;
             kept += keep[r] != 0;
             s[BEAM_STAT_EXPERTS + beam_i32(route->expert)[r]] += keep[r] != 0;
         }
@@ -156,4 +185,5 @@ void beam_cpu_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *
         s[BEAM_STAT_NONE_KEPT] += kept == 0;
     }
     s[BEAM_STAT_SOFT] += soft / (double)K;
+    s[BEAM_STAT_SQUARE] += square / (double)K;
 }
