@@ -13,6 +13,7 @@ static bool trains(const beam_model *m)
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
+    BEAM_TRY(beam_model_stage(m, m->options.max_tokens));
     BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
     beam_model_layout(m, &a);

@@ -38,10 +38,13 @@ struct beam_model {
     void *host;              /* staging for transfers: a double per token, three per expert */
 };
 
-/* Lists, host memory and the rule, without memory of the device. The model may be unprepared in any case. */
+/* Lists and the rule, without memory of the device. The model may be unprepared in any case. */
 beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
                                const beam_model_options *options, beam_backend *be);
 void beam_model_unprepare(beam_model *m);
+
+/* Host memory for transfers of passes of at most `tokens` tokens. */
+beam_status beam_model_stage(beam_model *m, int64_t tokens);
 
 /* Places every activation in the arena. */
 void beam_model_layout(beam_model *m, beam_arena *a);

@@ -74,7 +74,6 @@ size_t beam_model_measure_scratch(beam_model *m)
 beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
                                const beam_model_options *options, beam_backend *be)
 {
-    const size_t per_token = (size_t)options->max_tokens, per_expert = 3 * (size_t)config->experts;
     *m = (beam_model){.config = *config, .options = *options, .be = be};
     BEAM_ASSERT(options->distill.weight == 0 || options->scope == BEAM_SCOPE_MASKS);
     m->rule = (beam_expert_rule){.masks = config->mask.present,
@@ -86,8 +85,14 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
         m->first_moe++;
     m->x = calloc((size_t)config->layers + 1, sizeof *m->x);
     m->saved = calloc((size_t)config->layers, sizeof *m->saved);
-    m->host = malloc((per_token > per_expert ? per_token : per_expert) * sizeof(double));
-    return m->x && m->saved && m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
+    return m->x && m->saved ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
+}
+
+beam_status beam_model_stage(beam_model *m, int64_t tokens)
+{
+    const int64_t per_expert = 3 * m->config.experts;
+    m->host = malloc((size_t)(tokens > per_expert ? tokens : per_expert) * sizeof(double));
+    return m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld token losses", (long long)tokens);
 }
 
 void beam_model_unprepare(beam_model *m)
@@ -101,6 +106,7 @@ static beam_status measure(beam_model *m, beam_memory_plan *out)
 {
     /* An address for tensors that nobody reads; only its alignment matters. */
     beam_arena a = beam_arena_over((void *)(uintptr_t)BEAM_ALIGN, SIZE_MAX / 2);
+    BEAM_TRY(beam_model_stage(m, 0)); /* the rehearsal moves what is per expert only */
     BEAM_TRY(beam_model_weights_list(&m->weights, &m->config, m->options.scope, m->be->real));
     beam_model_weights_measure(&m->weights, &out->parameters, &out->gradients);
     beam_model_layout(m, &a);
