@@ -14,6 +14,7 @@ typedef struct {
     bool bias;            /* mask_gate.bias exists */
     bool router_features; /* mask_gate.router_scale and mask_gate.rank_bias exist */
     bool give_back;       /* mask_gate.dropped_output exists */
+    bool fixed_weight;    /* mask_gate.weight does not train; not part of config.json */
 } beam_mask_config;
 
 /* Rotary positions: angle = position * frequency, frequency i = theta^(-2i / rotary_dim), then scaled. */

@@ -93,7 +93,8 @@ static void add_mask_gate(const builder *b, int i, beam_mask_weights *m)
     const beam_model_config *c = b->c;
     const int64_t e = c->experts, d = c->hidden_size;
     const unsigned vector = b->gate, matrix = b->gate | BEAM_DECAY;
-    m->weight = add(b, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.weight", i);
+    const unsigned weight = c->mask.fixed_weight ? BEAM_MASK_GATE : matrix;
+    m->weight = add(b, weight, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.weight", i);
     if (c->mask.bias)
         m->bias = add(b, vector, BEAM_DIMS(e), "model.layers.%d.mlp.mask_gate.bias", i);
     if (c->mask.router_features) {

@@ -46,7 +46,7 @@ typedef struct {
         int64_t union_batch;
         beam_form_kind form;
         double temperature, temperature_end;
-        bool router_features, give_back;
+        bool router_features, token_features, give_back;
     } mask;
 
     struct {

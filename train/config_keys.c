@@ -74,6 +74,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(mask.router_features), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "true",
      .help =
          "The gate also sees the router's own score and rank of each candidate; `false` as in the paper."},
+    {KEY(mask.token_features), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "true",
+     .help =
+         "The gate sees the token itself; `false` keeps that part of a new gate at zero, and only its bias "
+         "and its router terms train: the ablation."},
     {KEY(mask.give_back), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "false",
      .help = "A dropped expert gives back a trained vector of its own in place of its output; `false` as in "
              "the paper."},

@@ -25,6 +25,7 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
         .add = c->mask.mode == BEAM_MASK_ON,
         .bias = c->mask.init == BEAM_INIT_OPEN,
         .router_features = c->mask.router_features,
+        .token_features = c->mask.token_features,
         .give_back = c->mask.give_back,
         .threshold = c->mask.threshold,
         .open = c->mask.init == BEAM_INIT_OPEN,
@@ -85,6 +86,7 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
                                        .bias = gates->bias,
                                        .router_features = gates->router_features,
                                        .give_back = gates->give_back};
+    out->mask.fixed_weight = gates->add && !gates->token_features;
     if (gates->add && beam_moe_layers(out) == 0)
         return BEAM_FAIL(BEAM_EMODEL, "%s: no layer is a mixture of experts, so there is nothing to mask",
                          path);

@@ -11,7 +11,7 @@
 typedef struct {
     int64_t top_k; /* candidates per token in place of the folder's; 0: the folder's */
     bool add;      /* give the model gates if the folder has none */
-    bool bias, router_features, give_back;
+    bool bias, router_features, token_features, give_back;
     double threshold;
     bool open; /* initialise added gates open, with `init_bias`; else zero */
     double init_bias;

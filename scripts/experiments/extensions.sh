@@ -1,0 +1,21 @@
+#!/bin/bash
+# Each extension on and off, at two targets.
+table=extensions
+. "$(dirname "$0")/common.sh"
+
+rule base 8
+for target in 3 1.5; do
+    at="mask.target_active=$target"
+    trained "as published here" $target $at
+    trained "without router terms" $target $at mask.router_features=false
+    trained "router terms alone" $target $at mask.token_features=false
+    trained "zero start" $target $at mask.init=zero
+    trained give-back $target $at mask.give_back=true
+    trained "teacher, half" $target $at distill.weight=0.5
+    trained "teacher alone" $target $at distill.weight=1
+    trained "teacher and give-back" $target $at distill.weight=0.5 mask.give_back=true
+    trained "super experts protected" $target $at mask.protect=auto
+    trained "four times the steps" $target $at max_steps=800
+    trained "router terms alone, four times the steps" $target $at mask.token_features=false max_steps=800
+done
+write "Extensions, on and off"
