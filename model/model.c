@@ -5,11 +5,6 @@
 #include "model/model_state.h"
 #include "model/rope.h"
 
-static bool trains(const beam_model *m)
-{
-    return m->options.scope != BEAM_SCOPE_NONE;
-}
-
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
@@ -176,7 +171,7 @@ static void block_forward(beam_model *m, const beam_pass *p, int i, int moe_inde
 
 void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale)
 {
-    BEAM_ASSERT(grad_scale == 0 || trains(m));
+    BEAM_ASSERT(grad_scale == 0 || beam_model_trains(m));
     upload_batch(m, batch);
     beam_pass p = begin(m);
     p.load = m->load;
@@ -221,7 +216,7 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
     /* Dividing the kept weights by their sum is for the pruning baseline; it has no backward. */
-    BEAM_ASSERT(trains(m) && m->batch && !(m->rule.renormalize && !m->rule.masks));
+    BEAM_ASSERT(beam_model_trains(m) && m->batch && !(m->rule.renormalize && !m->rule.masks));
     const int64_t t = m->batch->tokens;
     const bool base = m->options.scope == BEAM_SCOPE_ALL;
     beam_pass p = begin(m);
