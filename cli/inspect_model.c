@@ -43,30 +43,30 @@ static summary summarise(const beam_weights *w)
 }
 
 /* The first number that is not finite is a reason to refuse the file. */
+static beam_status check_finite_tensor(const beam_weights *w, const beam_weight *t)
+{
+    enum { PIECE = 1 << 14 };
+    float x[PIECE];
+    const int64_t all = (int64_t)(t->bytes / beam_dtype_size(t->dtype));
+    for (int64_t first = 0, n; first < all; first += n) {
+        n = all - first < PIECE ? all - first : PIECE;
+        BEAM_TRY(beam_weights_read_f32_at(w, t, first, n, x));
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(x[i]))
+                return BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s: element %" PRId64 " is %g",
+                                 beam_weights_file(w, t), t->name, first + i, (double)x[i]);
+    }
+    return BEAM_OK;
+}
+
 static beam_status check_finite(const beam_weights *w)
 {
-    uint64_t most = 1;
     for (int64_t i = 0; i < beam_weights_count(w); i++) {
         const beam_weight *t = beam_weights_at(w, i);
-        const uint64_t n = t->bytes / beam_dtype_size(t->dtype);
-        most = n > most ? n : most;
+        if (t->dtype != BEAM_I32 && t->dtype != BEAM_I64 && t->dtype != BEAM_U8)
+            BEAM_TRY(check_finite_tensor(w, t));
     }
-    float *x = malloc(most * sizeof *x);
-    if (!x)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a tensor of %" PRIu64 " numbers", most);
-    beam_status status = BEAM_OK;
-    for (int64_t i = 0; !status && i < beam_weights_count(w); i++) {
-        const beam_weight *t = beam_weights_at(w, i);
-        if (t->dtype == BEAM_I32 || t->dtype == BEAM_I64 || t->dtype == BEAM_U8)
-            continue;
-        status = beam_weights_read_f32(w, t, x);
-        for (uint64_t j = 0; !status && j < t->bytes / beam_dtype_size(t->dtype); j++)
-            if (!isfinite(x[j]))
-                status = BEAM_FAIL(BEAM_EMODEL, "%s: tensor %s: element %" PRIu64 " is %g",
-                                   beam_weights_file(w, t), t->name, j, (double)x[j]);
-    }
-    free(x);
-    return status;
+    return BEAM_OK;
 }
 
 static int64_t windowed_layers(const beam_model_config *c)

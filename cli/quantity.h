@@ -6,7 +6,7 @@
 
 /* Memory for the text, so that several fit into one printf; each function returns `text`. */
 typedef struct {
-    char text[96];
+    char text[128];
 } beam_quantity;
 
 const char *beam_quantity_digits(beam_quantity *q, int64_t n); /* "30,532,122,624" */

@@ -5,11 +5,6 @@
 #include "model/model_state.h"
 #include "model/rope.h"
 
-static bool trains(const beam_model *m)
-{
-    return m->options.scope != BEAM_SCOPE_NONE;
-}
-
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
@@ -200,7 +195,7 @@ static void teach(beam_model *m)
 
 void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale)
 {
-    BEAM_ASSERT(grad_scale == 0 || trains(m));
+    BEAM_ASSERT(grad_scale == 0 || beam_model_trains(m));
     upload_batch(m, batch);
     m->united = false;
     m->distilled = grad_scale != 0 && m->options.distill.weight > 0;
@@ -245,7 +240,8 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
     /* Multiplying the kept weights is for the pruning baselines; it has no backward. */
-    BEAM_ASSERT(trains(m) && m->batch && (m->rule.masks || m->rule.prune.anchor >= m->config.top_k));
+    BEAM_ASSERT(beam_model_trains(m) && m->batch &&
+                (m->rule.masks || m->rule.prune.anchor >= m->config.top_k));
     const int64_t t = m->batch->tokens;
     const bool base = m->options.scope == BEAM_SCOPE_ALL;
     beam_pass p = begin(m);

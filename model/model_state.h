@@ -38,6 +38,11 @@ struct beam_model {
     void *host;              /* staging for transfers: a double per token, three per expert */
 };
 
+static inline bool beam_model_trains(const beam_model *m)
+{
+    return m->options.scope != BEAM_SCOPE_NONE;
+}
+
 /* Lists and the rule, without memory of the device. The model may be unprepared in any case. */
 beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
                                const beam_model_options *options, beam_backend *be);

@@ -5,15 +5,10 @@
 
 #include "model/model_state.h"
 
-static bool trains(const beam_model *m)
-{
-    return m->options.scope != BEAM_SCOPE_NONE;
-}
-
 /* With one place for all layers, each layer's tensors are laid over it anew. */
 static bool shares_activations(const beam_model *m)
 {
-    return m->options.checkpointing || !trains(m);
+    return m->options.checkpointing || !beam_model_trains(m);
 }
 
 static void layout_layers(beam_model *m, beam_arena *a)
@@ -21,8 +16,8 @@ static void layout_layers(beam_model *m, beam_arena *a)
     const beam_model_config *c = &m->config;
     const int64_t t = m->options.max_tokens;
     for (int i = 0; i <= c->layers; i++)
-        m->x[i] =
-            !trains(m) && i >= 2 ? m->x[i - 2] : beam_push(a, m->be->real, BEAM_DIMS(t, c->hidden_size));
+        m->x[i] = !beam_model_trains(m) && i >= 2 ? m->x[i - 2]
+                                                  : beam_push(a, m->be->real, BEAM_DIMS(t, c->hidden_size));
     const size_t mark = beam_mark(a);
     for (int i = 0; i < c->layers; i++) {
         if (shares_activations(m))
@@ -47,9 +42,9 @@ void beam_model_layout(beam_model *m, beam_arena *a)
         m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, e));
         m->dprob = beam_push(a, m->be->real, BEAM_DIMS(e));
     }
-    if (trains(m))
+    if (beam_model_trains(m))
         m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
-    beam_head_layout(&m->head, c, m->be->real, t, trains(m), m->options.distill.weight > 0, a);
+    beam_head_layout(&m->head, c, m->be->real, t, beam_model_trains(m), m->options.distill.weight > 0, a);
     layout_layers(m, a);
 }
 
@@ -63,8 +58,8 @@ size_t beam_model_measure_scratch(beam_model *m)
     const beam_batch batch = {.tokens = m->options.max_tokens, .sequences = 1};
     m->be = &idle;
     m->scratch = (beam_arena){.base = (char *)m->id.data, .capacity = SIZE_MAX / 2};
-    beam_model_forward(m, &batch, trains(m) ? 1 : 0);
-    if (trains(m))
+    beam_model_forward(m, &batch, beam_model_trains(m) ? 1 : 0);
+    if (beam_model_trains(m))
         beam_model_backward(m, &(beam_backward_args){.balance = 1, .masks = {.union_weight = 1}});
     m->be = be;
     m->batch = NULL;

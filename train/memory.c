@@ -2,12 +2,41 @@
 
 #include "comm/reduce.h"
 #include "core/log.h"
+#include "model/count.h"
 #include "optim/adamw.h"
 
 enum {
     PROGRAM = 40 << 20, /* resident after a step, beside what the plan counts; measured */
     COPIES = 3,         /* of every number that trains, in a checkpoint: value and two moments */
 };
+
+/* Shapes of more numbers than this are refused and not measured: the bytes of all copies of 2^53 numbers stay
+ * within 64 bits. */
+static const double most_numbers = 9007199254740992.0;
+
+/* At least as many numbers as one token has in one layer at a time, kept or under way. */
+static double numbers_of_token(const beam_model_config *c)
+{
+    enum { USES = 16 }; /* none of these widths is that of more tensors */
+    const double d = (double)c->hidden_size, f = (double)c->moe_intermediate_size;
+    const double heads = (double)c->heads * (double)(c->head_dim + c->value_dim);
+    const double latents = (double)(c->kv_rank + c->query_rank);
+    const double experts = (double)c->experts + (double)c->top_k * (d + f);
+    return USES * (d + heads + latents + experts + (double)(c->shared_size + c->intermediate_size));
+}
+
+static beam_status check_extent(const beam_model_config *c, int64_t tokens)
+{
+    beam_parameter_count count;
+    BEAM_TRY(beam_model_count(&count, c));
+    const double parameters = (double)count.total + (double)count.gates;
+    if (parameters + (double)tokens * (double)(c->layers + 1) * numbers_of_token(c) <= most_numbers)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG,
+                     "%.3g parameters and micro-batches of %lld tokens are more than any machine holds: "
+                     "correct config.json, or take smaller micro-batches",
+                     parameters, (long long)tokens);
+}
 
 static int64_t count_trained(const beam_params *params)
 {
@@ -33,6 +62,7 @@ beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *
 {
     beam_model_weights w;
     *out = (beam_memory_need){.program = PROGRAM};
+    BEAM_TRY(check_extent(config, options->max_tokens));
     BEAM_TRY(beam_model_plan(&out->model, config, options, real));
     BEAM_TRY(beam_model_weights_list(&w, config, options->scope, real));
     out->trained = count_trained(&w.params);

@@ -18,7 +18,8 @@ typedef struct {
 
 /* What a model opened with these options takes, and all that belongs to its training: `accumulation` is the
  * number of micro-batches of an optimizer step, or 0 if there is no optimizer and nothing is saved. Token
- * files are not counted: they hold 5 bytes per token. */
+ * files are not counted: they hold 5 bytes per token. BEAM_ECONFIG if the bytes of such shapes cannot be
+ * counted in 64 bits. */
 beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *config,
                                 const beam_model_options *options, int64_t accumulation, beam_dtype real);
 

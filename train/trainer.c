@@ -50,6 +50,10 @@ static beam_status check_together(const beam_trainer *t)
     BEAM_TRY(check_vocabulary(t, t->train, c->dataset));
     if (t->eval)
         BEAM_TRY(check_vocabulary(t, t->eval, c->eval_dataset));
+    if (c->cutoff_len > m->max_positions)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "cutoff_len is %lld, but %s has max_position_embeddings %lld; lower cutoff_len",
+                         (long long)c->cutoff_len, c->model_name_or_path, (long long)m->max_positions);
     if (c->mask.mode == BEAM_MASK_OFF && m->mask.present)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "mask.mode is off, but %s has mask gates; give the base model it was made from",

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <tgmath.h>
 
+#include "kernels/cpu/axpy.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/real.h"
@@ -210,15 +211,6 @@ static void score_grad(real *restrict p, real *restrict dp, real lse, real delta
     }
 }
 
-static real dot(const real *a, const real *b, int64_t n)
-{
-    real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
 /* Adds one tile's part to the gradients of its queries, of its keys and values, or both. Callers bring the
  * tiles of a query in the order of keys, those of a key in the order of (head, query). */
 static void add_tile(const attention_backward *b, block queries, int64_t at, int64_t head, bool to_queries,
@@ -238,7 +230,7 @@ static void add_tile(const attention_backward *b, block queries, int64_t at, int
     for (int64_t i = 0; i < nq; i++) {
         const span seen = row_seen(in, queries, i, keys);
         score_grad(p + i * KEYS + seen.from, ds + i * KEYS + seen.from, b->lse[own + i * in->heads],
-                   dot(dout + i * ldo, out + i * ldo, value_width), in->scale, seen.to - seen.from);
+                   beam_dot(dout + i * ldo, out + i * ldo, value_width), in->scale, seen.to - seen.from);
         clear_unseen(p + i * KEYS, seen, nk);
         clear_unseen(ds + i * KEYS, seen, nk);
     }

@@ -60,7 +60,7 @@ static const beam_key_row rows[] = {
     UNUSED("chunk_size_feed_forward", "not used by these families"),
     UNUSED("pruned_heads", "not used by these families"),
     UNUSED("bos_token_id", "the token file says where texts begin"),
-    UNUSED("pad_token_id", "beam does not compute padding"),
+    UNUSED("pad_token_id", "beam does not compute padding; as a token it trains like any other"),
     UNUSED("sep_token_id", "not used by these families"),
     UNUSED("decoder_start_token_id", "not used by these families"),
     TOKENIZER("tokenizer_class"),

@@ -53,7 +53,7 @@ static const beam_key_row rows[] = {
     BEAM_INTEGER("moe_intermediate_size", moe_intermediate_size, 1, 1 << 20, 1407,
                  .note = "width of an expert"),
     /* `finish` multiplies by their width. */
-    BEAM_INTEGER("n_shared_experts", shared_size, 1, 1024, 2, .note = "shared experts, of the same width"),
+    BEAM_INTEGER("n_shared_experts", shared_size, 1, 256, 2, .note = "shared experts, of the same width"),
     BEAM_INTEGER("intermediate_size", intermediate_size, 1, 1 << 20, 11008, .note = "width of dense layers"),
     {.key = "first_k_dense_replace",
      .kind = BEAM_ROW_JOINT,

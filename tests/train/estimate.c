@@ -215,6 +215,33 @@ static void larger_than_any_machine_is_refused(void **state)
     beam_backend_close(&be);
 }
 
+/* Every size at its limit: the sums of bytes would not fit into 64 bits. */
+static void larger_than_64_bits_is_refused(void **state)
+{
+    (void)state;
+    const char *largest =
+        "{\"model_type\": \"deepseek_v2\", \"vocab_size\": 16777216, \"hidden_size\": 131072, "
+        "\"num_hidden_layers\": 512, \"num_attention_heads\": 1024, \"n_routed_experts\": 4096, "
+        "\"num_experts_per_tok\": 4096, \"moe_intermediate_size\": 1048576, \"n_shared_experts\": 256, "
+        "\"intermediate_size\": 1048576, \"kv_lora_rank\": 131072, \"q_lora_rank\": 131072, "
+        "\"qk_nope_head_dim\": 1024, \"qk_rope_head_dim\": 1024, \"v_head_dim\": 1024}";
+    const char *wide[] = {"cutoff_len=65536", "per_device_train_batch_size=32767"},
+               *all[] = {"trainable=all", "gradient_accumulation_steps=1024"};
+    beam_estimate e;
+    scratch_text("config.json", largest);
+    beam_config c = configure(all, 2);
+    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_true(message_has("more than any machine holds"));
+    /* Few parameters, but every token takes its part of a large batch. */
+    scratch_text("config.json", "{\"model_type\": \"mixtral\", \"vocab_size\": 16, \"hidden_size\": 8, "
+                                "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
+                                "\"num_key_value_heads\": 1, \"num_local_experts\": 4096, "
+                                "\"num_experts_per_tok\": 4096, \"intermediate_size\": 1048576}");
+    c = configure(wide, 2);
+    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_true(message_has("more than any machine holds"));
+}
+
 static void memory_is_required(void **state)
 {
     (void)state;
@@ -294,6 +321,7 @@ int main(void)
         cmocka_unit_test(estimate_of_a_configuration),
         cmocka_unit_test(advice_is_followed),
         cmocka_unit_test(larger_than_any_machine_is_refused),
+        cmocka_unit_test(larger_than_64_bits_is_refused),
         cmocka_unit_test(memory_is_required),
         cmocka_unit_test(operations_of_each_family),
         cmocka_unit_test(work_saved_counts_what_is_always_paid),
