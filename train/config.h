@@ -17,6 +17,7 @@ typedef enum { BEAM_MASK_OFF, BEAM_MASK_ON } beam_mask_mode;
 typedef enum { BEAM_INIT_OPEN, BEAM_INIT_ZERO } beam_mask_init;
 typedef enum { BEAM_LR_CONSTANT, BEAM_LR_LINEAR, BEAM_LR_COSINE } beam_lr_kind;
 typedef enum { BEAM_BF16_AUTO, BEAM_BF16_OFF, BEAM_BF16_ON } beam_bf16_use;
+typedef enum { BEAM_REPORT_NONE, BEAM_REPORT_TENSORBOARD } beam_report_to;
 typedef enum { BEAM_BACKEND_AUTO, BEAM_BACKEND_CPU, BEAM_BACKEND_CUDA } beam_backend_kind;
 
 typedef struct {
@@ -60,6 +61,7 @@ typedef struct {
 
     /* output */
     char output_dir[BEAM_PATH_MAX];
+    beam_report_to report_to;                                        /* besides metrics.jsonl */
     int64_t logging_steps, eval_steps, save_steps, save_total_limit; /* 0: only at the end */
     int64_t eval_rows; /* rows of eval_dataset per evaluation during training; 0: all */
     char resume_from_checkpoint[BEAM_PATH_MAX]; /* auto | none | a checkpoint folder */
