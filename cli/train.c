@@ -16,8 +16,8 @@ beam_status beam_verb_train(int argc, char **argv)
             "Fine-tunes the mask gates of a model (trainable: masks), or all its weights (trainable: all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
             "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n\n"
-            "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), log.0.txt and\n"
-            "checkpoint-NNNNNN/ folders.",
+            "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"
+            "files (the same numbers), log.0.txt and checkpoint-NNNNNN/ folders.",
         .examples = "  beam train configs/tiny-moe-masks.yaml\n"
                     "  beam train configs/tiny-moe-masks.yaml mask.target_active=2 output_dir=runs/two",
         .options = options,

@@ -19,6 +19,7 @@ typedef enum { BEAM_FORM_HARD, BEAM_FORM_SOFT } beam_form_kind;
 typedef enum { BEAM_NORM_L1, BEAM_NORM_L2 } beam_penalty_norm;
 typedef enum { BEAM_LR_CONSTANT, BEAM_LR_LINEAR, BEAM_LR_COSINE } beam_lr_kind;
 typedef enum { BEAM_BF16_AUTO, BEAM_BF16_OFF, BEAM_BF16_ON } beam_bf16_use;
+typedef enum { BEAM_REPORT_NONE, BEAM_REPORT_TENSORBOARD } beam_report_to;
 typedef enum { BEAM_BACKEND_AUTO, BEAM_BACKEND_CPU, BEAM_BACKEND_CUDA } beam_backend_kind;
 
 typedef struct {
@@ -72,6 +73,7 @@ typedef struct {
 
     /* output */
     char output_dir[BEAM_PATH_MAX];
+    beam_report_to report_to;                                        /* besides metrics.jsonl */
     int64_t logging_steps, eval_steps, save_steps, save_total_limit; /* 0: only at the end */
     int64_t eval_rows; /* rows of eval_dataset per evaluation during training; 0: all */
     char resume_from_checkpoint[BEAM_PATH_MAX]; /* auto | none | a checkpoint folder */

@@ -162,6 +162,9 @@ const beam_key beam_key_table[BEAM_KEYS] = {
 
     {KEY(output_dir), .group = "Output", .kind = BEAM_KEY_TEXT, .initial = "",
      .help = "Folder of the run: log, metrics, checkpoints. `beam train` needs it."},
+    {KEY(report_to), .kind = BEAM_KEY_CHOICE, .choices = "none tensorboard", .initial = "tensorboard",
+     .help =
+         "Where metrics go besides metrics.jsonl: `tensorboard` writes its event files into `output_dir`."},
     {KEY(logging_steps), .kind = BEAM_KEY_INT, COUNT, .initial = "10",
      .help = "A progress line every so many steps; 0: only at the end."},
     {KEY(eval_steps), .kind = BEAM_KEY_INT, COUNT, .initial = "0",

@@ -28,9 +28,15 @@ static long keep_until(FILE *f, int64_t step)
     return keep;
 }
 
-beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t step)
+static void warn_of_events(const beam_tensorboard *w)
 {
-    snprintf(m->path, sizeof m->path, "%s/metrics.jsonl", output_dir);
+    beam_warn("%s: cannot write: %s; training goes on without TensorBoard, metrics.jsonl has the numbers",
+              w->path, strerror(errno));
+}
+
+beam_status beam_metrics_open(beam_metrics *m, const beam_config *c, int64_t step)
+{
+    snprintf(m->path, sizeof m->path, "%s/metrics.jsonl", c->output_dir);
     m->file = fopen(m->path, "a+");
     if (!m->file)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", m->path, strerror(errno));
@@ -40,6 +46,9 @@ beam_status beam_metrics_open(beam_metrics *m, const char *output_dir, int64_t s
         return BEAM_FAIL(BEAM_EIO, "%s: cannot shorten to step %lld: %s", m->path, (long long)step,
                          strerror(errno));
     fseek(m->file, 0, SEEK_END);
+    if (c->report_to == BEAM_REPORT_TENSORBOARD &&
+        beam_tensorboard_open(&m->events, c->output_dir, step + 1) != 0)
+        warn_of_events(&m->events);
     return BEAM_OK;
 }
 
@@ -47,6 +56,7 @@ beam_status beam_metrics_close(beam_metrics *m)
 {
     const int failed = m->file && fclose(m->file) != 0;
     m->file = NULL;
+    beam_tensorboard_close(&m->events);
     return failed ? BEAM_FAIL(BEAM_EIO, "%s: cannot write: %s", m->path, strerror(errno)) : BEAM_OK;
 }
 
@@ -55,6 +65,7 @@ void beam_metrics_abandon(beam_metrics *m)
     if (m->file)
         fclose(m->file);
     m->file = NULL;
+    beam_tensorboard_close(&m->events);
 }
 
 /* JSON has no infinity and no NaN. */
@@ -66,10 +77,29 @@ static void print_value(FILE *f, double value, int digits)
         fputs("null", f);
 }
 
-static void number(FILE *f, const char *key, double value)
+/* "loss" is TensorBoard's train/loss, "eval_loss" its eval/loss: curves are grouped by the part before the
+ * slash. */
+static void number(beam_metrics *m, int64_t step, const char *key, double value)
 {
-    fprintf(f, ",\"%s\":", key);
-    print_value(f, value, 9);
+    char tag[BEAM_TENSORBOARD_TAG];
+    const bool eval = strncmp(key, "eval_", 5) == 0;
+    fprintf(m->file, ",\"%s\":", key);
+    print_value(m->file, value, 9);
+    snprintf(tag, sizeof tag, "%s/%s", eval ? "eval" : "train", eval ? key + 5 : key);
+    beam_tensorboard_add(&m->events, step, tag, value);
+}
+
+static void active(beam_metrics *m, const beam_trainer *t)
+{
+    char tag[BEAM_TENSORBOARD_TAG];
+    fputs(",\"active\":[", m->file);
+    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(t->model)); i++) {
+        fputs(i ? "," : "", m->file);
+        print_value(m->file, t->active[i], 6);
+        snprintf(tag, sizeof tag, "active/layer_%02lld", (long long)i);
+        beam_tensorboard_add(&m->events, t->state.step, tag, t->active[i]);
+    }
+    fputc(']', m->file);
 }
 
 static beam_status end_line(beam_metrics *m)
@@ -77,46 +107,46 @@ static beam_status end_line(beam_metrics *m)
     fputs("}\n", m->file);
     if (fflush(m->file) != 0 || ferror(m->file))
         return BEAM_FAIL(BEAM_EIO, "%s: cannot write: %s", m->path, strerror(errno));
+    if (beam_tensorboard_flush(&m->events) != 0)
+        warn_of_events(&m->events);
     return BEAM_OK;
 }
 
 beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
                               double tokens_per_s)
 {
-    FILE *f = m->file;
-    fprintf(f, "{\"step\":%lld", (long long)t->state.step);
-    number(f, "loss", r->loss);
-    number(f, "task_loss", r->task_loss);
-    number(f, "mask_loss", r->mask_loss);
-    number(f, "avg_active", r->avg_active);
-    number(f, "penalty", r->penalty);
-    number(f, "grad_norm", r->grad_norm);
-    number(f, "lr", r->learning_rate);
+    const int64_t step = t->state.step;
+    fprintf(m->file, "{\"step\":%lld", (long long)step);
+    number(m, step, "loss", r->loss);
+    number(m, step, "task_loss", r->task_loss);
+    number(m, step, "mask_loss", r->mask_loss);
+    number(m, step, "avg_active", r->avg_active);
+    number(m, step, "penalty", r->penalty);
+    number(m, step, "grad_norm", r->grad_norm);
+    number(m, step, "lr", r->learning_rate);
     if (t->config->router_aux_loss_coef > 0)
-        number(f, "balance_loss", r->balance_loss);
+        number(m, step, "balance_loss", r->balance_loss);
     if (t->config->distill.weight > 0)
-        number(f, "divergence", r->divergence);
+        number(m, step, "divergence", r->divergence);
     if (t->config->mask.union_penalty > 0)
-        number(f, "union_loss", r->union_loss);
-    number(f, "tokens_per_s", tokens_per_s);
-    number(f, "seconds", t->state.seconds);
-    fprintf(f, ",\"tokens\":%lld,\"skipped\":%s,\"active\":[", (long long)t->state.tokens,
+        number(m, step, "union_loss", r->union_loss);
+    number(m, step, "tokens_per_s", tokens_per_s);
+    fputs(",\"seconds\":", m->file);
+    print_value(m->file, t->state.seconds, 9);
+    fprintf(m->file, ",\"tokens\":%lld,\"skipped\":%s", (long long)t->state.tokens,
             r->skipped ? "true" : "false");
-    for (int64_t i = 0; i < beam_moe_layers(beam_model_config_of(t->model)); i++) {
-        fputs(i ? "," : "", f);
-        print_value(f, t->active[i], 6);
-    }
-    fputc(']', f);
+    active(m, t);
     return end_line(m);
 }
 
 beam_status beam_metrics_eval(beam_metrics *m, const beam_trainer *t, const beam_eval_result *r)
 {
-    fprintf(m->file, "{\"step\":%lld", (long long)t->state.step);
-    number(m->file, "eval_loss", r->loss);
-    number(m->file, "eval_accuracy", r->accuracy);
-    number(m->file, "eval_avg_active", r->avg_active);
-    number(m->file, "eval_moe_flops_saved", r->moe_flops_saved);
+    const int64_t step = t->state.step;
+    fprintf(m->file, "{\"step\":%lld", (long long)step);
+    number(m, step, "eval_loss", r->loss);
+    number(m, step, "eval_accuracy", r->accuracy);
+    number(m, step, "eval_avg_active", r->avg_active);
+    number(m, step, "eval_moe_flops_saved", r->moe_flops_saved);
     return end_line(m);
 }
 

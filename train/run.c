@@ -158,7 +158,7 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     if (!status) /* not before: what is refused leaves the folder's own configuration alone */
         status = write_resolved(c, origins);
     if (!status)
-        status = beam_metrics_open(&metrics, c->output_dir, t.state.step);
+        status = beam_metrics_open(&metrics, c, t.state.step);
     if (!status) {
         describe(&t);
         status = steps(&t, &metrics, stop_after);

@@ -21,6 +21,7 @@ seq 1300 | awk '{
 }' >"$run/metrics.jsonl"
 echo '{"step":1300,"eval_loss":1.25,"eval_accuracy":0.6,"eval_moe_flops_saved":0.25}' >>"$run/metrics.jsonl"
 printf 'seed: 1 # <&"\n' >"$run/config.resolved.yaml"
+printf 'not read' >"$run/events.out.tfevents.1700000000.host.1.0"
 
 # The table, to the character.
 cat >"$folder/golden" <<'TABLE'

@@ -31,6 +31,7 @@ static void test_defaults(void **state)
     assert_true(c.learning_rate == 1e-3 && c.adam_epsilon == 1e-8 && c.warmup_ratio == 0.03);
     assert_int_equal(c.cutoff_len, 2048);
     assert_int_equal(c.save_total_limit, 3);
+    assert_int_equal(c.report_to, BEAM_REPORT_TENSORBOARD);
     assert_int_equal(c.seed, 42);
 }
 
