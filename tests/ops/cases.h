@@ -1,7 +1,8 @@
 /* The one table of op cases. Three kinds of program walk over it: gradients (finite differences), parity (two
  * backends, or one backend and the plain reference) and benchmarks. To add an op: write its op_kind (dense.c,
- * elementwise.c, attention.c, mixture.c, give_back.c, update.c), its reference (reference_*.c), and at least
- * one row in cases.c. BEAM_TEST_VERBOSE=1 makes the programs print every error they measure. */
+ * elementwise.c, attention.c, mixture.c, gate.c, union.c, give_back.c, distill.c, update.c), its reference
+ * (reference_*.c), and at least one row in cases.c. BEAM_TEST_VERBOSE=1 makes the programs print every error
+ * they measure. */
 #ifndef BEAM_TESTS_OPS_CASES_H
 #define BEAM_TESTS_OPS_CASES_H
 
@@ -12,7 +13,7 @@ enum {
     OP_NOT_SMOOTH = 1u << 0, /* no finite differences: ties, NaN, values too large for a step of 1e-3 */
     OP_TRANSPOSE_A = 1u << 1,
     OP_TRANSPOSE_B = 1u << 2,
-    OP_NORMALIZE = 1u << 3,  /* router: normalised weights; gate_open: renormalised */
+    OP_NORMALIZE = 1u << 3,  /* router: normalised weights */
     OP_SOFT = 1u << 4,       /* BEAM_MASK_SOFT, else BEAM_MASK_HARD */
     OP_KEPT = 1u << 5,       /* rows: BEAM_ROWS_KEPT */
     OP_DROPPED = 1u << 6,    /* rows: BEAM_ROWS_DROPPED; neither: BEAM_ROWS_ALL */
@@ -26,6 +27,8 @@ enum {
     OP_ROUTED = 1u << 14,    /* swiglu: rows of a route instead of all rows */
     OP_POISON = 1u << 15,    /* rows that must not be read hold NaN */
     OP_GIVE_BACK = 1u << 16, /* mask_gate: dropped experts give back */
+    OP_SQUARED = 1u << 17,   /* mask_gate: the penalty is of q^2 */
+    OP_UNION = 1u << 18,     /* mask_gate: there is a further gradient of q */
 };
 
 /* Slots of the route, the same in every op that has one; an op's own slots start at OP_OWN. */
@@ -55,11 +58,16 @@ extern const op_kind op_bias, op_clip, op_gated, op_give_back;
 extern const op_kind op_copy, op_add, op_gemm, op_embed, op_rmsnorm, op_rope, op_attention, op_swiglu,
     op_cross_entropy, op_router, op_router_load, op_gate_open, op_mask_gate, op_mask_stats, op_route_plan,
     op_route_gather, op_route_combine, op_grouped, op_adamw, op_sum_squares;
-extern const op_kind op_latent_keys;
+extern const op_kind op_latent_keys, op_union, op_distill;
 
 static inline bool op_has(const op_fixture *f, unsigned option)
 {
     return (f->shape.options & option) != 0;
+}
+
+static inline double op_temperature(const op_fixture *f)
+{
+    return f->shape.temperature != 0 ? f->shape.temperature : 1;
 }
 
 static inline beam_rows_of op_rows(const op_fixture *f)

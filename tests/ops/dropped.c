@@ -166,9 +166,13 @@ static void test_gate_without_give_back(void **state)
         open_layer(&l);
         const beam_gate_terms none = {0};
         const double penalty = 0.01;
+        const beam_gate_grad_args args = {.dpair = l.dpair,
+                                          .counted = l.counted,
+                                          .penalty = penalty,
+                                          .temperature = 1,
+                                          .form = soft ? BEAM_MASK_SOFT : BEAM_MASK_HARD};
         test_set(l.dpair, 5, -0.0);
-        beam_mask_gate_grad(&l.be, l.dproduct, l.dweight, &none, l.dpair, (beam_tensor){0}, &l.route,
-                            l.counted, penalty, soft ? BEAM_MASK_SOFT : BEAM_MASK_HARD);
+        beam_mask_gate_grad(&l.be, l.dproduct, l.dweight, &none, &l.route, &args);
         for (int64_t i = 0; i < R; i++) {
             const double a = test_get(l.dpair, i), q = test_get(l.route.gate, i);
             double du = rounded(&l, test_get(l.route.weight, i) * a);

@@ -18,6 +18,7 @@ typedef struct {
     int64_t window;         /* attention: of beam_attention_rule */
     unsigned options;       /* OP_... of ops/cases.h; each op documents its own */
     double alpha, beta;     /* each op documents its own */
+    double temperature;     /* 0: 1 */
     double floor; /* size of the terms, where they cancel: their rounding stays, the result may be 0 */
 } op_shape;
 

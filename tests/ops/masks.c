@@ -105,7 +105,7 @@ static test_block open_layer(layer *l, const beam_backend *be, bool linear)
 
 static void gate_and_plan(beam_backend *be, const layer *l, double cutoff)
 {
-    const beam_gate_terms terms = {.cutoff = cutoff};
+    const beam_gate_terms terms = {.cutoff = cutoff, .temperature = 1};
     beam_mask_gate(be, &l->route, l->product, &terms);
     beam_route_plan(be, &l->route);
 }
@@ -227,7 +227,7 @@ static void test_open_gate_is_the_base(void **state)
     test_block a = open_layer(&masked, &be, false), b = open_layer(&base, &be, false);
     test_fill(masked.product, 0);
     gate_and_plan(&be, &masked, 0);
-    beam_gate_open(&be, &base.route, K, false);
+    beam_gate_open(&be, &base.route, (beam_prune_rule){.keep = K, .share = 1, .anchor = K});
     beam_route_plan(&be, &base.route);
     run_skipping(&be, &masked);
     run_skipping(&be, &base);
@@ -253,11 +253,15 @@ static void test_hard_is_soft_with_m(void **state)
     for (int i = 0; i < 2; i++) {
         const layer *l = side[i].l;
         const beam_gate_terms none = {0};
+        const beam_gate_grad_args args = {.dpair = l->dpair,
+                                          .counted = l->counted,
+                                          .penalty = 0.01,
+                                          .temperature = 1,
+                                          .form = side[i].form};
         gate_and_plan(&be, l, 0);
         experts(&be, l, BEAM_ROWS_ALL);
         beam_route_combine_grad(&be, l->drows_y, l->dpair, l->dy, l->rows_y, &l->route, side[i].form);
-        beam_mask_gate_grad(&be, l->dproduct, l->dweight, &none, l->dpair, (beam_tensor){0}, &l->route,
-                            l->counted, 0.01, side[i].form);
+        beam_mask_gate_grad(&be, l->dproduct, l->dweight, &none, &l->route, &args);
     }
     assert_true(test_same("dpair", hard.dpair, soft.dpair));
     assert_true(test_same("dproduct", hard.dproduct, soft.dproduct));
@@ -304,12 +308,45 @@ static void test_boundary(void **state)
     beam_backend_close(&be);
 }
 
+/* u / 2 and the same q: the gradient is half of it. What is kept depends on u alone. */
+static void test_temperature(void **state)
+{
+    (void)state;
+    beam_backend be;
+    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    layer one, two;
+    test_block a = open_layer(&one, &be, false), b = open_layer(&two, &be, false);
+    layer *const side[] = {&one, &two};
+    for (int i = 0; i < 2; i++) {
+        const layer *l = side[i];
+        const beam_gate_terms terms = {.cutoff = 0.5 * (i + 1), .temperature = i + 1}, none = {0};
+        const beam_gate_grad_args args = {.dpair = l->dpair, .counted = l->counted, .temperature = i + 1};
+        for (int64_t k = 0; k < T * E; k++)
+            test_set(l->product, k, test_get(l->product, k) * (i + 1));
+        test_fill_normal(l->dpair, "dpair", 1);
+        beam_mask_gate(&be, &l->route, l->product, &terms);
+        beam_mask_gate_grad(&be, l->dproduct, l->dweight, &none, &l->route, &args);
+    }
+    assert_true(test_same("q", one.route.gate, two.route.gate));
+    assert_true(test_same("m", one.route.keep, two.route.keep));
+    for (int64_t i = 0; i < R; i++) {
+        assert_true(test_get(two.route.logit, i) == 2 * test_get(one.route.logit, i));
+        assert_true(test_get(two.route.keep, i) == (test_get(two.route.logit, i) >= 1));
+    }
+    for (int64_t k = 0; k < T * E; k++)
+        assert_true(test_get(two.dproduct, k) == test_get(one.dproduct, k) / 2);
+    test_block_free(&a);
+    test_block_free(&b);
+    beam_backend_close(&be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_skipping_is_exact),   cmocka_unit_test(test_skipping_with_swiglu),
         cmocka_unit_test(test_nothing_kept),        cmocka_unit_test(test_open_gate_is_the_base),
         cmocka_unit_test(test_hard_is_soft_with_m), cmocka_unit_test(test_boundary),
+        cmocka_unit_test(test_temperature),
     };
     return cmocka_run_group_tests_name("ops.masks", tests, NULL, NULL);
 }

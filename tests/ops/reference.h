@@ -54,6 +54,9 @@ void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor d
                            const beam_route *route, beam_rows_of rows);
 void reference_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                              beam_tensor correct, double grad_scale, bool want_grad);
+void reference_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, beam_tensor target,
+                       beam_tensor loss, beam_tensor divergence, beam_tensor correct,
+                       const beam_distill_args *args);
 void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                            beam_router_rule rule);
 void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight,
@@ -61,13 +64,14 @@ void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dw
                            beam_router_rule rule);
 void reference_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                            beam_tensor counted);
-void reference_gate_open(beam_backend *be, const beam_route *route, int keep, bool renormalize);
+void reference_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule);
 void reference_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                          const beam_gate_terms *terms);
 void reference_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dweight,
-                              const beam_gate_terms *grad, beam_tensor dpair, beam_tensor dgiven,
-                              const beam_route *route, beam_tensor counted, double penalty,
-                              beam_mask_form form);
+                              const beam_gate_terms *grad, const beam_route *route,
+                              const beam_gate_grad_args *args);
+void reference_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
+                             beam_tensor counted, int64_t group, double weight);
 void reference_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
                          beam_mask_form form);
 void reference_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
