@@ -119,7 +119,7 @@ void beam_model_set_rule(beam_model *m, beam_expert_rule rule)
     m->rule = rule;
 }
 
-void beam_model_observe(beam_model *m, beam_route_observer observer, void *context)
+void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context)
 {
     m->observer = observer;
     m->observer_context = context;
@@ -187,7 +187,10 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
     for (int i = 0, moe = 0; i < m->config.layers; i++) {
         block_forward(m, &p, i, moe, complete, true);
         if (m->config.moe_layer[i] && m->observer)
-            m->observer(m->observer_context, moe, &m->saved[i].moe.route);
+            m->observer(m->observer_context, &(beam_moe_seen){.layer = moe,
+                                                              .route = &m->saved[i].moe.route,
+                                                              .counted = p.counted,
+                                                              .rows_out = m->saved[i].moe.rows_out});
         moe += m->config.moe_layer[i];
     }
     beam_head_forward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, t),
