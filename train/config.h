@@ -39,6 +39,7 @@ typedef struct {
         double target_rate;   /* eta of the controller */
         int64_t penalty_warmup_steps;
         bool router_features, give_back;
+        char protect[BEAM_PATH_MAX]; /* none | auto | layer:expert ... (train/protect.h) */
     } mask;
 
     /* data: token files (.h5) for train and eval; text or JSONL for preprocess */

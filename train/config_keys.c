@@ -71,6 +71,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(mask.give_back), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "false",
      .help = "A dropped expert gives back a trained vector of its own in place of its output; `false` as in "
              "the paper."},
+    {KEY(mask.protect), .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_NUMBERS, .initial = "none",
+     .help =
+         "Experts that masks never drop: `none`; `auto` for the super experts that the first training rows "
+         "show; or a list `\"layer:expert layer:expert ...\"`. Needs `mask.init: open`."},
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
      .aliases = "datasets",
