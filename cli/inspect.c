@@ -66,6 +66,10 @@ static bool holds(const char *folder, const char *name)
 
 static beam_status inspect(const char *path, const beam_inspect_options *o)
 {
+    if (o->experts)
+        return beam_inspect_experts(path, o);
+    if (o->data || o->rows)
+        return BEAM_FAIL(BEAM_ECONFIG, "--data and --rows go with --experts");
     if (beam_folder_exists(path)) {
         if (holds(path, "manifest.json"))
             return beam_inspect_checkpoint(path, o);
@@ -91,12 +95,16 @@ static const char about[] =
     "a run's folder with its checkpoints. Token files and single checkpoints are verified against their\n"
     "hashes in any case.\n\n"
     "--verify also reads every tensor of a model and checks that its numbers are finite, and verifies every\n"
-    "checkpoint of a run.";
+    "checkpoint of a run.\n\n"
+    "--experts runs a model over --data, all candidates of its routers, whatever its masks say, and ranks\n"
+    "its experts by the largest number each puts out. Super experts, without which a model fails, are\n"
+    "marked: see mask.protect.";
 
 static const char examples[] = "  beam inspect train.h5\n"
                                "  beam inspect runs/masks\n"
                                "  beam inspect runs/masks/checkpoint-000500 --json\n"
-                               "  beam inspect masked-model --verify --tensors";
+                               "  beam inspect masked-model --verify --tensors\n"
+                               "  beam inspect base-model --experts --data train.h5";
 
 beam_status beam_verb_inspect(int argc, char **argv)
 {
@@ -104,9 +112,12 @@ beam_status beam_verb_inspect(int argc, char **argv)
     const beam_option options[] = {
         {"verify", BEAM_FLAG, &o.verify, NULL, "read and check everything"},
         {"tensors", BEAM_FLAG, &o.tensors, NULL, "list the tensors or arrays"},
+        {"experts", BEAM_FLAG, &o.experts, NULL, "rank a model's experts by what they put out"},
+        {"data", BEAM_TEXT, &o.data, "FILE", "with --experts: token file of beam preprocess"},
+        {"rows", BEAM_INT, &o.rows, "N", "with --experts: rows of it (default: about 8192 tokens)"},
         {"json", BEAM_FLAG, &o.json, NULL, "print one JSON object"},
     };
-    const beam_command command = {.synopsis = "inspect PATH",
+    const beam_command command = {.synopsis = "inspect PATH [--experts --data FILE.h5]",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,

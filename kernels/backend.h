@@ -197,6 +197,8 @@ typedef struct {
                          const beam_route *route, beam_rows_of rows);
     void (*grouped_wgrad)(beam_backend *, beam_tensor dw, beam_tensor dy, beam_tensor x,
                           const beam_route *route, beam_rows_of rows);
+    void (*expert_peaks)(beam_backend *, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,
+                         const beam_route *route, beam_rows_of rows);
 
     /* Update. */
     void (*adamw)(beam_backend *, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,

@@ -195,6 +195,11 @@ void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tens
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                         const beam_route *route, beam_rows_of rows);
 
+/* peak f64 [E] = the larger of itself and the largest |number| among the rows rows_out[R,D] of each expert
+ * whose token is counted u8 [T]. NaN counts as infinity. */
+void beam_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,
+                       const beam_route *route, beam_rows_of rows);
+
 /* Update. */
 
 /* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with bias correction, decay decoupled, as

@@ -115,7 +115,7 @@ void beam_model_set_rule(beam_model *m, beam_expert_rule rule)
     m->rule = rule;
 }
 
-void beam_model_observe(beam_model *m, beam_route_observer observer, void *context)
+void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context)
 {
     m->observer = observer;
     m->observer_context = context;
@@ -177,7 +177,10 @@ static void layers_forward(beam_model *m, const beam_pass *p, bool complete, boo
     for (int i = 0, moe = 0; i < m->config.layers; i++) {
         block_forward(m, p, i, moe, complete, count);
         if (m->config.moe_layer[i] && m->observer && count)
-            m->observer(m->observer_context, moe, &m->saved[i].moe.route);
+            m->observer(m->observer_context, &(beam_moe_seen){.layer = moe,
+                                                              .route = &m->saved[i].moe.route,
+                                                              .counted = p->counted,
+                                                              .rows_out = m->saved[i].moe.rows_out});
         moe += m->config.moe_layer[i];
     }
 }

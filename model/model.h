@@ -41,9 +41,16 @@ typedef struct {
     double balance; /* load-balancing loss (Hugging Face's definition), where the router trains; else 0 */
 } beam_forward_result;
 
-/* Called for every MoE layer of a forward pass once its experts are chosen. `layer` counts MoE layers from 0.
- */
-typedef void (*beam_route_observer)(void *context, int layer, const beam_route *route);
+/* A MoE layer of a forward pass whose experts have run, on the device until the next layer runs. */
+typedef struct {
+    int layer; /* counts MoE layers from 0 */
+    const beam_route *route;
+    beam_tensor counted;  /* u8 [T] real tokens */
+    beam_tensor rows_out; /* [R,D] E_e(x) of the kept pairs, before the combine weight; of all if they ran */
+} beam_moe_seen;
+
+/* Called for every MoE layer of a forward pass. */
+typedef void (*beam_moe_observer)(void *context, const beam_moe_seen *seen);
 
 typedef struct beam_model beam_model;
 
@@ -67,7 +74,7 @@ void beam_model_zero_grads(beam_model *m);
 beam_expert_rule beam_model_rule(const beam_model *m);
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
 
-void beam_model_observe(beam_model *m, beam_route_observer observer, void *context); /* NULL: nobody */
+void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context); /* NULL: nobody */
 
 /* Loss of one micro-batch. grad_scale = 1 / (global number of targets) prepares for backward; 0 only
  * evaluates: no gradient is made and dropped experts do not run. */

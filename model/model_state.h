@@ -12,7 +12,7 @@ struct beam_model {
     beam_backend *be;
     beam_model_weights weights;
     beam_expert_rule rule;
-    beam_route_observer observer;
+    beam_moe_observer observer;
     void *observer_context;
     int first_moe; /* index of the first MoE layer; layers if there is none */
 

@@ -9,10 +9,12 @@ typedef struct {
     uint8_t *keep;
 } recorder;
 
-static void record(void *context, int layer, const beam_route *route)
+static void record(void *context, const beam_moe_seen *seen)
 {
     recorder *r = context;
     beam_score_result *s = r->out;
+    const beam_route *route = seen->route;
+    const int layer = seen->layer;
     beam_download(r->be, r->expert, beam_rows(route->expert, 0, s->n));
     beam_download(r->be, r->keep, beam_rows(route->keep, 0, s->n));
     for (int64_t t = 0; t < s->n; t++) {

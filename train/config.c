@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "data/file.h"
 #include "train/config_load.h"
+#include "train/protect.h"
 
 enum { PLACE_MAX = BEAM_PATH_MAX + 32 };
 
@@ -160,12 +161,32 @@ static beam_status check_masks(const beam_config_draft *draft)
     return BEAM_OK;
 }
 
+static beam_status check_protect(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    const char *where = origin(draft, "mask.protect");
+    beam_protect protect;
+    BEAM_TRY(beam_protect_parse(c->mask.protect, where, &protect));
+    if (!protect.automatic && protect.n == 0)
+        return BEAM_OK;
+    if (c->mask.mode == BEAM_MASK_OFF)
+        return BEAM_FAIL(BEAM_ECONFIG, "%s: mask.protect needs masks, but mask.mode is off (%s)", where,
+                         origin(draft, "mask.mode"));
+    if (c->mask.init != BEAM_INIT_OPEN)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: mask.protect works through the gates' bias, which mask.init: zero (%s) leaves "
+                         "out; use mask.init: open",
+                         where, origin(draft, "mask.init"));
+    return BEAM_OK;
+}
+
 static beam_status check_together(beam_config_draft *draft, const char *path)
 {
     const beam_config *c = draft->config;
     BEAM_TRY(check_required(draft, path));
     BEAM_TRY(check_penalty(draft));
     BEAM_TRY(check_masks(draft));
+    BEAM_TRY(check_protect(draft));
     if (c->max_steps == 0 && !(c->num_train_epochs > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: num_train_epochs is 0 and so is max_steps; set one of them",
                          origin(draft, "num_train_epochs"));

@@ -48,6 +48,7 @@ typedef struct {
         beam_form_kind form;
         double temperature, temperature_end;
         bool router_features, token_features, give_back;
+        char protect[BEAM_PATH_MAX]; /* none | auto | layer:expert ... (train/protect.h) */
     } mask;
 
     struct {

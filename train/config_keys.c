@@ -81,6 +81,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(mask.give_back), .kind = BEAM_KEY_BOOL, .flags = BEAM_KEY_NUMBERS, .initial = "false",
      .help = "A dropped expert gives back a trained vector of its own in place of its output; `false` as in "
              "the paper."},
+    {KEY(mask.protect), .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_NUMBERS, .initial = "none",
+     .help =
+         "Experts that masks never drop: `none`; `auto` for the super experts that the first training rows "
+         "show; or a list `\"layer:expert layer:expert ...\"`. Needs `mask.init: open`."},
 
     {KEY(mask.penalty_norm), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "l1 l2",
      .initial = "l1", .help = "What the penalty adds up: the soft masks, or their squares."},

@@ -46,12 +46,12 @@ static bool group_distinct(distinct_counter *d, int64_t offset, int64_t first, i
     return true;
 }
 
-static void count_distinct(void *context, int layer, const beam_route *route)
+static void count_distinct(void *context, const beam_moe_seen *seen)
 {
     enum { STRIDE = 16 }; /* every 16th offset is plenty */
     distinct_counter *d = context;
+    const beam_route *route = seen->route;
     const int64_t length = d->batch->tokens / d->rows;
-    (void)layer;
     beam_download(d->be, d->expert, beam_rows(route->expert, 0, d->batch->tokens));
     beam_download(d->be, d->keep, beam_rows(route->keep, 0, d->batch->tokens));
     for (int i = 0; i < BEAM_DISTINCT_SIZES && (INT64_C(1) << i) <= d->rows; i++) {

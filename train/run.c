@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "data/file.h"
 #include "train/metrics.h"
+#include "train/protect.h"
 #include "train/signals.h"
 
 static beam_status write_resolved(const beam_config *c, char **origins)
@@ -41,6 +42,36 @@ static beam_status refuse_newer(const beam_trainer *t, const char *newest)
         newest, (long long)t->state.step);
 }
 
+/* The super experts, from the run's first rows; the largest peaks first. */
+static beam_status find_super_experts(beam_trainer *t, beam_protect *out)
+{
+    const int64_t batch = beam_trainer_rows(t);
+    const int64_t rows = (BEAM_PROFILE_TOKENS - 1) / t->config->cutoff_len + 1;
+    beam_expert_profile profile;
+    BEAM_TRY(beam_expert_profile_make(t->model, t->train, rows > batch ? rows : batch, batch, &profile));
+    beam_protect_of_profile(&profile, out);
+    beam_info("mask.protect: %d of %lld experts are super experts, on %lld tokens", out->n,
+              (long long)profile.n, (long long)profile.tokens);
+    beam_expert_profile_free(&profile);
+    return BEAM_OK;
+}
+
+/* The gates in a checkpoint hold what its run protected, so a list is made only once. */
+static beam_status protect(beam_trainer *t, const char *checkpoint)
+{
+    beam_protect p;
+    BEAM_TRY(beam_protect_parse(t->config->mask.protect, "mask.protect", &p));
+    if (checkpoint)
+        return beam_protect_check(t->model, &p, checkpoint);
+    if (p.automatic)
+        BEAM_TRY(find_super_experts(t, &p));
+    BEAM_TRY(beam_protect_set(t->model, &p));
+    for (int i = 0; i < p.n; i++)
+        beam_info("expert %lld of layer %lld is protected", (long long)p.at[i].expert,
+                  (long long)p.at[i].layer);
+    return BEAM_OK;
+}
+
 static beam_status resume(beam_trainer *t)
 {
     const beam_config *c = t->config;
@@ -50,10 +81,12 @@ static beam_status resume(beam_trainer *t)
     const char *path = c->resume_from_checkpoint;
     if (resumes_by_itself(c))
         path = found ? newest : "none";
-    if (strcmp(path, "none") != 0) {
+    const bool anew = strcmp(path, "none") == 0;
+    if (!anew) {
         BEAM_TRY(beam_trainer_restore(t, path));
         beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
     }
+    BEAM_TRY(protect(t, anew ? NULL : path));
     return found && !resumes_by_itself(c) ? refuse_newer(t, newest) : BEAM_OK;
 }
 

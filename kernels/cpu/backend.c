@@ -131,6 +131,7 @@ static const beam_ops cpu_ops = {
     .route_combine_grad = beam_cpu_route_combine_grad,
     .grouped_gemm = beam_cpu_grouped_gemm,
     .grouped_wgrad = beam_cpu_grouped_wgrad,
+    .expert_peaks = beam_cpu_expert_peaks,
     .adamw = beam_cpu_adamw,
     .sum_squares = beam_cpu_sum_squares,
 };

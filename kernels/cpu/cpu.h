@@ -85,6 +85,8 @@ void beam_cpu_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_
                            const beam_route *route, beam_rows_of rows);
 void beam_cpu_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                             const beam_route *route, beam_rows_of rows);
+void beam_cpu_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,
+                           const beam_route *route, beam_rows_of rows);
 
 /* Update. */
 void beam_cpu_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,

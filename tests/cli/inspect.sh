@@ -25,6 +25,27 @@ expect 4 "\"gpt_oss\"; beam implements qwen3_moe" inspect "$configs/gpt-oss-20b.
 expect 0 " tensors" inspect base/model.safetensors
 check "one line of JSON" test "$("$beam" inspect base --json | wc -l)" -eq 1
 
+# What experts do, of a model folder, a run, a random model; and a protected one alone survives.
+expect 0 "super experts 0 of 8; to protect them: mask.protect: \"none\"" inspect base --experts --data data.h5
+check "every expert has its line" test "$(grep -c '%' out)" -eq 8
+expect 0 "\"super_experts\":0,\"protect\":\"none\",\"list\":[{\"layer\":" inspect base-run --experts --data data.h5 --json
+check "one line of JSON with 8 experts" test "$(tr '{' '\n' <out | grep -c '"super":false')" -eq 8
+expect 0 "\"tokens\":70," inspect random:config.json --experts --data data.h5 --rows 2 --json
+expect 2 "give --data FILE" inspect base --experts
+expect 2 "go with --experts" inspect base --data data.h5
+expect 2 "--rows -1" inspect base --experts --data data.h5 --rows -1
+expect 3 "text.txt" inspect base --experts --data text.txt
+run protected base mask.protect=1:3 mask.penalty=50 mask.penalty_warmup_steps=0 learning_rate=0.3 max_steps=12
+"$beam" export --run protected --out protected-model >/dev/null
+expect 0 "\"expert_load\":[[0,0,0,0],[0,0,0,0." eval --model protected-model --data data.h5 --json
+for model in base protected-model; do
+    "$beam" inspect $model --experts --data data.h5 --json | sed 's/.*"data":/"data":/' >$model.experts
+done
+check "masks play no part in what experts do" cmp base.experts protected-model.experts
+check "something was compared" grep -q '"candidate":0\.' base.experts
+"$beam" export --run protected --out bf16-model --dtype bfloat16 >/dev/null
+expect 0 "\"expert_load\":[[0,0,0,0],[0,0,0,0." eval --model bf16-model --data data.h5 --json
+
 printf 'x' | dd of=base-run/checkpoint-000003/state.h5 bs=1 seek=700 conv=notrunc 2>err
 expect 4 "its SHA-256 is not the one in the manifest" inspect base-run/checkpoint-000003
 expect 4 "1 of 3 checkpoints cannot be used" inspect base-run --verify

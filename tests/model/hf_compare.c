@@ -143,9 +143,11 @@ static void *downloaded(beam_backend *be, beam_tensor t)
     return host;
 }
 
-void hf_see_route(void *context, int layer, const beam_route *route)
+void hf_see_route(void *context, const beam_moe_seen *moe)
 {
     hf_route_seen *seen = context;
+    const beam_route *route = moe->route;
+    const int layer = moe->layer;
     beam_backend *be = &seen->fixture->be;
     const beam_tensor shape = route->expert;
     int32_t *expert = downloaded(be, route->expert),

@@ -26,7 +26,7 @@ void hf_compare_logits(hf_errors *e, const hf_fixture *f, beam_model *m, const c
  * with rank_bias. */
 void hf_compare_gradients(hf_errors *e, const hf_fixture *f, beam_model *m, const char *prefix);
 
-/* Observer (beam_route_observer, context hf_route_seen): candidates and keep decisions must be those expected
+/* Observer (beam_moe_observer, context hf_route_seen): candidates and keep decisions must be those expected
  * of `form`, the latter where the mask logit is not within 1e-5 of the threshold; mask logits are compared.
  */
 typedef struct {
@@ -35,6 +35,6 @@ typedef struct {
     hf_errors *errors;
     int64_t layers; /* seen so far */
 } hf_route_seen;
-void hf_see_route(void *context, int layer, const beam_route *route);
+void hf_see_route(void *context, const beam_moe_seen *moe);
 
 #endif

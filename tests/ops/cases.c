@@ -498,6 +498,16 @@ const op_case op_cases[] = {
      2e-6,
      2e-2},
 
+    {"expert_peaks", &op_expert_peaks, {MIXTURE, .D = 5}, 1e-6, 1e-2},
+    {"expert_peaks kept", &op_expert_peaks, {MIXTURE, .D = 6, .options = OP_KEPT | OP_POISON}, 1e-6, 1e-2},
+    {"expert_peaks all off",
+     &op_expert_peaks,
+     {MIXTURE, .D = 5, .options = OP_KEPT | OP_ALL_OFF},
+     1e-6,
+     1e-2},
+    {"expert_peaks NaN", &op_expert_peaks, {MIXTURE, .D = 5, .options = OP_NAN}, 1e-6, 1e-2},
+    {"expert_peaks many", &op_expert_peaks, {.T = 300, .E = 70, .K = 4, .D = 33}, 1e-6, 1e-2},
+
     {"adamw first step", &op_adamw, {.D = 37, .M = 1, .alpha = 1, .beta = 0.1}, 1e-6, 2e-2},
     {"adamw", &op_adamw, {.D = 1003, .M = 5, .alpha = 0.5, .beta = 0.1}, 1e-6, 2e-2},
     {"adamw no decay", &op_adamw, {.D = 37, .M = 3, .alpha = 1}, 1e-6, 2e-2},

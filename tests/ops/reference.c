@@ -96,6 +96,7 @@ static const beam_ops reference_ops = {
     .route_combine_grad = reference_route_combine_grad,
     .grouped_gemm = reference_grouped_gemm,
     .grouped_wgrad = reference_grouped_wgrad,
+    .expert_peaks = reference_expert_peaks,
     .adamw = reference_adamw,
     .sum_squares = reference_sum_squares,
 };

@@ -90,6 +90,8 @@ void reference_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam
                             const beam_route *route, beam_rows_of rows);
 void reference_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                              const beam_route *route, beam_rows_of rows);
+void reference_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,
+                            const beam_route *route, beam_rows_of rows);
 void reference_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
                      const beam_adamw_args *args);
 void reference_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x);

@@ -5,4 +5,6 @@ beam_test(train_folder SOURCES folder.c tiny_run.c ${scratch} LINK beam_train LA
 beam_test(train_behaviour SOURCES behaviour.c tiny_run.c ${scratch} LINK beam_train LABELS train TIMEOUT 120)
 beam_test(train_tensorboard SOURCES tensorboard.c tiny_run.c ${scratch} ${CMAKE_CURRENT_SOURCE_DIR}/../data/events.c
   LINK beam_train LABELS train)
+beam_test(train_experts SOURCES experts.c planted.c tiny_run.c ${scratch} LINK beam_train LABELS train)
+beam_test(train_protect SOURCES protect.c planted.c tiny_run.c ${scratch} LINK beam_train beam_serve LABELS train TIMEOUT 120)
 beam_test(train_estimate SOURCES estimate.c ${scratch} LINK beam_train LABELS train)
