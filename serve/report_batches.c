@@ -81,10 +81,11 @@ static void draw_charts(const beam_report *r, const beam_report_groups *g, int s
             beam_axis_cover(&share, &part, 1);
             shares = shares || (i > 0 && isfinite(part));
         }
-    draw_chart(r, g, sizes, "Different experts needed", "Lower is better.", count, distinct, to);
+    draw_chart(r, g, sizes, "Different experts needed", "Lower is better; colours as above.", count, distinct,
+               to);
     if (shares)
-        draw_chart(r, g, sizes, "Beside the base", "Savings shrink as batches grow.", share, share_of_base,
-                   to);
+        draw_chart(r, g, sizes, "Beside the base", "The same, in percent of what the base needs.", share,
+                   share_of_base, to);
 }
 
 static beam_status print_numbers(const beam_report *r, const beam_report_groups *g, int sizes, FILE *to)
