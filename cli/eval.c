@@ -2,23 +2,31 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/args.h"
 #include "cli/opened.h"
 #include "cli/printer.h"
 #include "cli/verbs.h"
+#include "serve/score.h"
 #include "train/eval.h"
 
-enum { ABSENT = -1, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048 };
+enum { ABSENT = -1, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048, SAMPLE_DEFAULT = 800 };
 
 typedef struct {
     beam_model_choice choice;
     const char *data;
-    int64_t top_k, anchor, rows, batch_rows, sequence;
+    int64_t top_k, anchor, rows, batch_rows, sequence, sample;
     double top_p;
     bool renormalize, json;
 } eval_options;
+
+typedef struct {
+    int64_t n;
+    int32_t *id;
+    beam_score_result score;
+} text_sample;
 
 static bool prunes(const eval_options *e)
 {
@@ -40,6 +48,9 @@ static beam_status check_options(const eval_options *e)
     if (prunes(e) && e->choice.masks && strcmp(e->choice.masks, "on") == 0)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "--top-k and --top-p prune without masks; they cannot be combined with --masks on");
+    if (e->sample < 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--sample %" PRId64 ": expected a number of tokens, or 0 for none",
+                         e->sample);
     if (e->rows < 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--rows %" PRId64 ": expected a number of rows, or 0 for all",
                          e->rows);
@@ -100,8 +111,54 @@ static bool is_byte(const beam_loader *l)
     return strcmp(beam_loader_tokenizer(l), "byte") == 0;
 }
 
+/* The start of the longest document of the first row. It is all a reader sees of the text. */
+static beam_status take_sample(const eval_options *e, beam_model *m, beam_loader *l, text_sample *out)
+{
+    const beam_batch *b;
+    BEAM_TRY(beam_loader_read(l, 0, 1, &b));
+    int longest = 0;
+    for (int i = 1; i < b->sequences; i++)
+        if (b->first[i + 1] - b->first[i] > b->first[longest + 1] - b->first[longest] &&
+            b->counted[b->first[i]])
+            longest = i;
+    const int64_t n = b->first[longest + 1] - b->first[longest];
+    out->n = n < e->sample ? n : e->sample;
+    out->id = malloc((size_t)out->n * sizeof *out->id);
+    if (!out->id)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a text of %" PRId64 " tokens", out->n);
+    memcpy(out->id, b->id + b->first[longest], (size_t)out->n * sizeof *out->id);
+    return beam_score(m, out->id, out->n, &out->score);
+}
+
+static void free_sample(text_sample *s)
+{
+    free(s->id);
+    beam_score_free(&s->score);
+}
+
+static void print_sample(beam_printer *p, const char *tokenizer, const text_sample *s)
+{
+    beam_print_key(p, "sample");
+    beam_printer in = beam_print_open(p->to);
+    beam_print_text(&in, "tokenizer", tokenizer);
+    beam_print_key(&in, "ids");
+    for (int64_t t = 0; t < s->n; t++)
+        printf("%c%" PRId32, t ? ',' : '[', s->id[t]);
+    putchar(']');
+    beam_print_key(&in, "kept");
+    for (int64_t t = 0; t < s->n; t++) {
+        int64_t kept = 0;
+        for (int64_t i = 0; i < s->score.layers; i++)
+            kept += s->score.kept[t * s->score.layers + i];
+        putchar(t ? ',' : '[');
+        beam_print_number(stdout, (double)kept / (double)s->score.layers, 4);
+    }
+    putchar(']');
+    beam_print_close(&in);
+}
+
 static void print_json(const eval_options *e, const beam_opened *o, const beam_loader *l,
-                       const beam_eval_result *r)
+                       const beam_eval_result *r, const text_sample *sample)
 {
     beam_printer p = beam_print_open(stdout);
     beam_print_text(&p, "model", o->name);
@@ -141,6 +198,8 @@ static void print_json(const eval_options *e, const beam_opened *o, const beam_l
         beam_print_numbers(stdout, r->load + i * r->experts, r->experts, 6);
     }
     putchar(']');
+    if (sample->score.kept)
+        print_sample(&p, beam_loader_tokenizer(l), sample);
     beam_print_i64(&p, "sequence", e->sequence);
     beam_print_i64(&p, "batch_rows", e->batch_rows);
     beam_print_f64(&p, "tokens_per_s", (double)r->tokens / r->seconds);
@@ -208,6 +267,7 @@ static beam_status judge(const eval_options *e, const beam_opened *o, const beam
 static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
 {
     beam_eval_result r;
+    text_sample sample = {0};
     BEAM_TRY(beam_opened_look(o, &e->choice));
     BEAM_TRY(complete_options(e, o));
     BEAM_TRY(open_data(e, o, l));
@@ -215,9 +275,15 @@ static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
     BEAM_TRY(beam_opened_load(o, &options));
     prune(e, o);
     BEAM_TRY(beam_evaluate(o->model, *l, e->rows, e->batch_rows, &r));
-    if (r.targets > 0)
-        (e->json ? print_json : print_table)(e, o, *l, &r);
-    const beam_status status = judge(e, o, &r);
+    beam_status status = judge(e, o, &r);
+    /* Only masks treat tokens differently. */
+    if (!status && e->json && o->masks && r.moe_layers > 0 && e->sample > 0)
+        status = take_sample(e, o->model, *l, &sample);
+    if (r.targets > 0 && e->json)
+        print_json(e, o, *l, &r, &sample);
+    else if (r.targets > 0)
+        print_table(e, o, *l, &r);
+    free_sample(&sample);
     beam_eval_free(&r);
     return status;
 }
@@ -228,6 +294,8 @@ static const char about[] =
     "reads\n"
     "what `beam train` has trained so far (output_dir, or one checkpoint folder in it).\n\n"
     "--top-k N is the baseline: masks off, and only the N best of a token's candidates run.\n\n"
+    "--json also says how many experts each token of a piece of the text keeps (its first row), for beam "
+    "report.\n\n"
     "Documents are packed into rows of --sequence tokens without seeing one another. Distinct experts are\n"
     "counted over groups of 1, 2, 4, ... tokens of different rows, up to the rows of a batch.";
 
@@ -238,8 +306,12 @@ static const char examples[] = "  beam eval --model runs/masks-export --data val
 
 beam_status beam_verb_eval(int argc, char **argv)
 {
-    eval_options e = {
-        .top_k = ABSENT, .top_p = 1, .anchor = ABSENT, .batch_rows = ABSENT, .sequence = ABSENT};
+    eval_options e = {.top_k = ABSENT,
+                      .top_p = 1,
+                      .anchor = ABSENT,
+                      .batch_rows = ABSENT,
+                      .sequence = ABSENT,
+                      .sample = SAMPLE_DEFAULT};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &e.choice.model, "DIR", "a Hugging Face folder"},
         {"run", BEAM_TEXT, &e.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
@@ -255,6 +327,8 @@ beam_status beam_verb_eval(int argc, char **argv)
         {"sequence", BEAM_INT, &e.sequence, "N",
          "tokens per row (default: the model's positions, at most 2048)"},
         {"threads", BEAM_INT, &e.choice.threads, "N", "default: all cores"},
+        {"sample", BEAM_INT, &e.sample, "N",
+         "with --json and masks: tokens of the text to show (default: 800; 0: none)"},
         {"json", BEAM_FLAG, &e.json, NULL, "print one JSON object"},
     };
     const beam_command command = {.synopsis = "eval (--model DIR | --run DIR) --data FILE.h5",

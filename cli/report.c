@@ -157,11 +157,15 @@ static beam_status report(const beam_args *arguments, const char *page, bool jso
 }
 
 static const char about[] =
-    "Puts evaluations and runs side by side: prints a table, and writes one HTML page with tables and "
-    "charts\n"
-    "that needs no network. A folder is a run (output_dir of `beam train`), a file is what\n"
-    "`beam eval --json > FILE` wrote. The first evaluation is the base that the others are compared with.\n"
-    "NAME= in front gives a name; otherwise the last part of the path is the name.";
+    "Puts evaluations and runs side by side: prints a table, and writes one HTML page that needs no "
+    "network:\n"
+    "quality over the experts that run, a text coloured by the experts that its tokens keep, which experts\n"
+    "run, what batches need, curves of training. A folder is a run (output_dir of `beam train`), a file is\n"
+    "what `beam eval --json > FILE` wrote. The first evaluation is the base that the others are compared\n"
+    "with. NAME= in front gives a name; otherwise the last part of the path is the name.\n\n"
+    "Evaluations whose names differ in their last number only are one series of the charts, as \"top-2\" "
+    "and\n"
+    "\"top-3\" are; SERIES/NAME=FILE says the series instead.";
 
 static const char examples[] = "  beam report runs/masks\n"
                                "  beam report base=base.json masks=masks.json runs/masks --out report.html\n"

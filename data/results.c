@@ -7,7 +7,7 @@
 #include "data/file.h"
 #include "data/json.h"
 
-enum { MAX_LAYERS = 1024, MAX_EXPERTS = 65536 };
+enum { MAX_LAYERS = 1024, MAX_EXPERTS = 65536, MAX_SAMPLE = 1 << 16 };
 static const size_t evaluation_limit = (size_t)1 << 26, metrics_limit = (size_t)1 << 30; /* bytes */
 static const double largest = 1e300; /* differences of two stay finite */
 
@@ -48,6 +48,45 @@ static beam_status read_load(const beam_json_object *o, beam_evaluation *e)
     return BEAM_OK;
 }
 
+static beam_status read_distinct(const beam_json_object *o, beam_evaluation *e)
+{
+    beam_json_object sizes = *o;
+    BEAM_TRY(beam_json_child(o, "distinct_experts", &sizes.json));
+    for (int i = 0; sizes.json && i < BEAM_BATCH_SIZES; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "%d", 1 << i);
+        BEAM_TRY(beam_json_f64(&sizes, key, 0, MAX_EXPERTS, &e->distinct[i]));
+    }
+    return BEAM_OK;
+}
+
+static beam_status read_sample(const beam_json_object *o, beam_sample *s)
+{
+    beam_json_object in = *o;
+    size_t n = 0;
+    in.prefix = "sample.";
+    BEAM_TRY(beam_json_child(o, "sample", &in.json));
+    if (!in.json)
+        return BEAM_OK;
+    BEAM_TRY(beam_json_text(&in, "tokenizer", s->tokenizer, sizeof s->tokenizer));
+    BEAM_TRY(beam_json_length(&in, "ids", &n));
+    if (n > MAX_SAMPLE)
+        return BEAM_FAIL(o->error, "%s: \"sample\" has %zu tokens; at most %d are accepted", o->path, n,
+                         MAX_SAMPLE);
+    s->id = calloc(n + 1, sizeof *s->id);
+    s->kept = calloc(n + 1, sizeof *s->kept);
+    if (!s->id || !s->kept)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for a text of %zu tokens", o->path, n);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = 0;
+        BEAM_TRY(beam_json_i64_at(&in, "ids", i, 0, INT32_MAX, &id));
+        s->id[i] = (int32_t)id;
+    }
+    BEAM_TRY(copy_numbers(o, "sample.kept", json_object_get(in.json, "kept"), (int64_t)n, s->kept, 1));
+    s->n = (int64_t)n;
+    return BEAM_OK;
+}
+
 static beam_status read_evaluation(const beam_json_object *o, beam_evaluation *e)
 {
     static const char *const needed[] = {"loss", "accuracy", "avg_active", "top_k"};
@@ -68,6 +107,8 @@ static beam_status read_evaluation(const beam_json_object *o, beam_evaluation *e
     BEAM_TRY(beam_json_bool(o, "masks", &e->masks));
     BEAM_TRY(beam_json_bool(o, "renormalize", &e->renormalize));
     BEAM_TRY(beam_json_text(o, "data", e->data, sizeof e->data));
+    BEAM_TRY(read_distinct(o, e));
+    BEAM_TRY(read_sample(o, &e->sample));
     return read_load(o, e);
 }
 
@@ -75,6 +116,8 @@ beam_status beam_evaluation_read(const char *path, beam_evaluation *out)
 {
     json_t *root;
     *out = (beam_evaluation){.loss = NAN, .accuracy = NAN, .avg_active = NAN, .moe_flops_saved = NAN};
+    for (int i = 0; i < BEAM_BATCH_SIZES; i++)
+        out->distinct[i] = NAN;
     BEAM_TRY(beam_json_read(path, evaluation_limit, BEAM_EDATA, &root));
     const beam_json_object o = {.json = root, .path = path, .prefix = "", .error = BEAM_EDATA};
     const beam_status s = read_evaluation(&o, out);
@@ -87,7 +130,10 @@ beam_status beam_evaluation_read(const char *path, beam_evaluation *out)
 void beam_evaluation_free(beam_evaluation *e)
 {
     free(e->load);
+    free(e->sample.id);
+    free(e->sample.kept);
     e->load = NULL;
+    e->sample = (beam_sample){0};
 }
 
 const double *beam_column(const beam_columns *t, int64_t c)

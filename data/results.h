@@ -7,6 +7,16 @@
 
 #include "core/status.h"
 
+/* Kept experts of the tokens of a text, mean over the MoE layers. */
+typedef struct {
+    char tokenizer[64];
+    int64_t n;
+    int32_t *id;
+    double *kept;
+} beam_sample;
+
+enum { BEAM_BATCH_SIZES = 9 }; /* 1, 2, 4, ... 256 tokens */
+
 /* One evaluation; the names are those of docs/method.md. NAN where the file has null or nothing. */
 typedef struct {
     char data[1024]; /* the token file, "" if not told */
@@ -18,6 +28,9 @@ typedef struct {
     double loss, accuracy, avg_active, moe_flops_saved;
     int64_t layers, experts; /* of load */
     double *load;            /* [layers][experts] kept pairs of each expert per token; NULL if not told */
+    /* Mean number of different experts that 2^i tokens of different texts keep; NAN where not told. */
+    double distinct[BEAM_BATCH_SIZES];
+    beam_sample sample; /* n = 0 if not told */
 } beam_evaluation;
 
 /* BEAM_EIO if the file cannot be read, BEAM_EDATA if it is not an evaluation. Free with

@@ -185,10 +185,9 @@ static bool is_separator(const beam_text *t, size_t from)
     return n == strlen(separator) && memcmp(t->bytes + from, separator, n) == 0;
 }
 
-/* The length of the UTF-8 character at s[0..n), or 0 if there is none (RFC 3629: no surrogates, no detours,
- * at most U+10FFFF). */
-static size_t utf8_length(const unsigned char *s, size_t n)
+size_t beam_utf8_length(const char *bytes, size_t n)
 {
+    const unsigned char *s = (const unsigned char *)bytes;
     static const struct {
         unsigned char first, last, low, high; /* range of the first byte, and of the second */
         unsigned char length;
@@ -209,7 +208,7 @@ static size_t utf8_length(const unsigned char *s, size_t n)
 static bool is_utf8(const char *s, size_t n)
 {
     for (size_t i = 0, length; i < n; i += length)
-        if ((length = utf8_length((const unsigned char *)s + i, n - i)) == 0)
+        if ((length = beam_utf8_length(s + i, n - i)) == 0)
             return false;
     return true;
 }

@@ -52,4 +52,8 @@ int64_t beam_text_bad_rows(const beam_text *t);
 /* Bytes of the file read so far (as stored, so that it can be compared with the file's size). */
 uint64_t beam_text_bytes_read(const beam_text *t);
 
+/* The length of the UTF-8 character at s[0..n), or 0 if there is none (RFC 3629: no surrogates, no detours,
+ * nothing above U+10FFFF). */
+size_t beam_utf8_length(const char *s, size_t n);
+
 #endif

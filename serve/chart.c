@@ -4,11 +4,11 @@
 
 #include "serve/html.h"
 
-enum { MAX_POINTS = 1000, LEFT = 46, RIGHT = 22, TOP = 26, BOTTOM = 40, TICKS_ACROSS = 75, TICKS_UP = 38 };
+enum { LEFT = 62, RIGHT = 36, TOP = 34, BOTTOM = 52, TICKS_ACROSS = 85, TICKS_UP = 42 };
 
 void beam_figure_open(FILE *to, const char *title, const char *note, bool wide)
 {
-    fprintf(to, "<figure%s><figcaption><b>", wide ? " class=\"wide\"" : "");
+    fprintf(to, "<figure%s>\n<figcaption><b>", wide ? " class=\"wide\"" : "");
     beam_html_text(to, title);
     fputs("</b>", to);
     if (note) {
@@ -18,20 +18,13 @@ void beam_figure_open(FILE *to, const char *title, const char *note, bool wide)
     }
 }
 
-void beam_figure_key(FILE *to, const char *series, const char *label)
+void beam_figure_ramp(FILE *to, const char *from, char scale, int first, int last, const char *until)
 {
-    fprintf(to, "<span class=\"key\"><i class=\"%s\"></i>", series);
-    beam_html_text(to, label);
-    fputs("</span>", to);
-}
-
-void beam_figure_ramp(FILE *to, const char *from, int first, const char *until)
-{
-    fputs("<span class=\"key ramp\"><span>", to);
+    fputs("<span class=\"ramp\"><span>", to);
     beam_html_text(to, from);
     fputs("</span>", to);
-    for (int i = first; i < BEAM_HEAT_LEVELS; i++)
-        fprintf(to, "<i class=\"h%d\"></i>", i);
+    for (int i = first; i <= last; i++)
+        fprintf(to, "<i class=\"%c%d\"></i>", scale, i);
     fputs("<span>", to);
     beam_html_text(to, until);
     fputs("</span></span>", to);
@@ -39,12 +32,12 @@ void beam_figure_ramp(FILE *to, const char *from, int first, const char *until)
 
 void beam_figure_body(FILE *to)
 {
-    fputs("</figcaption>\n", to);
+    fputs("</figcaption>\n<div><div class=\"plot\">\n", to);
 }
 
 void beam_figure_close(FILE *to)
 {
-    fputs("</figure>\n", to);
+    fputs("</div></div>\n</figure>\n", to);
 }
 
 beam_axis beam_axis_empty(const char *label)
@@ -68,7 +61,7 @@ static double tick_step(const beam_axis *a, double n)
     const double least = fabs(a->hi - a->lo) / n, power = pow(10, floor(log10(least)));
     const double part = least / power;
     const double step = power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
-    return a->whole ? fmax(1, round(step)) : step;
+    return a->whole || a->base ? fmax(1, round(step)) : step;
 }
 
 void beam_axis_round(beam_axis *a)
@@ -89,9 +82,11 @@ void beam_axis_round(beam_axis *a)
 }
 
 /* A round number in few characters: 20k, 0.05, 2e-5. */
-static void print_tick(FILE *to, double value, double step, double largest)
+static void print_tick(FILE *to, double value, double step, double largest, int base)
 {
-    if (value == 0) {
+    if (base > 0) {
+        fprintf(to, "%.4g", pow(base, value));
+    } else if (value == 0) {
         putc('0', to);
     } else if (largest >= 1e4 && largest < 1e12) {
         const bool millions = largest >= 1e7;
@@ -125,17 +120,17 @@ static void draw_ticks(const beam_chart *c, const beam_axis *a, bool across)
         if (across) {
             const double x = beam_chart_x(c, value);
             fprintf(c->to,
-                    "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text x=\"%.1f\" y=\"%.1f\" "
-                    "text-anchor=\"middle\">",
-                    x, c->top + c->height, x, c->top + c->height + 18);
+                    "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text class=\"across\" x=\"%.1f\" "
+                    "y=\"%.1f\" text-anchor=\"middle\">",
+                    x, c->top + c->height, x, c->top + c->height + 21);
         } else {
             const double y = beam_chart_y(c, value);
             fprintf(c->to,
                     "<path class=\"gridline\" d=\"M%.1f %.1fh%.1f\"/><text x=\"%.1f\" y=\"%.1f\" "
                     "text-anchor=\"end\">",
-                    c->left, y, c->width, c->left - 8, y + 4);
+                    c->left, y, c->width, c->left - 8, y + 4.5);
         }
-        print_tick(c->to, value, step, largest);
+        print_tick(c->to, value, step, largest, a->base);
         fputs("</text>\n", c->to);
     }
 }
@@ -148,17 +143,19 @@ beam_chart beam_chart_open(FILE *to, const char *title, beam_axis x, beam_axis y
                           .left = LEFT,
                           .top = TOP,
                           .width = width - LEFT - RIGHT,
-                          .height = height - TOP - BOTTOM};
-    fprintf(to, "<svg role=\"img\" viewBox=\"0 0 %.0f %.0f\">\n<title>", width, height);
+                          .height = height - TOP - BOTTOM,
+                          .full_width = width,
+                          .full_height = height};
+    fprintf(to, "<svg role=\"img\" aria-label=\"");
     beam_html_text(to, title);
-    fputs("</title>\n", to);
+    fprintf(to, "\" viewBox=\"0 0 %.0f %.0f\">\n", width, height);
     draw_ticks(&c, &c.y, false);
     draw_ticks(&c, &c.x, true);
     fprintf(to, "<path class=\"axis\" d=\"M%.1f %.1fh%.1f\"/>\n", c.left, c.top + c.height, c.width);
-    fprintf(to, "<text class=\"label\" x=\"%.1f\" y=\"14\">", c.left - 38);
+    fprintf(to, "<text class=\"label upward\" x=\"4\" y=\"18\">");
     beam_html_text(to, y.label);
     fprintf(to, "</text>\n<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", c.left + c.width,
-            height - 6);
+            height - 5);
     beam_html_text(to, x.label);
     fputs("</text>\n", to);
     return c;
@@ -166,81 +163,5 @@ beam_chart beam_chart_open(FILE *to, const char *title, beam_axis x, beam_axis y
 
 void beam_chart_close(const beam_chart *c)
 {
-    fputs("</svg>\n", c->to);
-}
-
-typedef struct {
-    const beam_chart *c;
-    bool down; /* the pen is on paper */
-} pen;
-
-static void move_pen(pen *p, double x, double y)
-{
-    if (isfinite(y))
-        fprintf(p->c->to, "%c%.1f %.1f", p->down ? 'L' : 'M', beam_chart_x(p->c, x) - p->c->left,
-                fmax(-1e5, fmin(1e5, beam_chart_y(p->c, y) - p->c->top)));
-    p->down = isfinite(y);
-}
-
-/* The lowest and the highest of a group, in their order. */
-static void draw_group(pen *p, const double *x, const double *y, int64_t n)
-{
-    int64_t low = 0, high = 0;
-    for (int64_t i = 1; i < n; i++) {
-        if (!(y[i] >= y[low]))
-            low = isfinite(y[i]) ? i : low;
-        if (!(y[i] <= y[high]))
-            high = isfinite(y[i]) ? i : high;
-    }
-    const int64_t first = low < high ? low : high, second = low < high ? high : low;
-    move_pen(p, x[first], y[first]);
-    if (second != first)
-        move_pen(p, x[second], y[second]);
-}
-
-void beam_chart_line(const beam_chart *c, const double *x, const double *y, int64_t n, const char *style)
-{
-    const int64_t group = n <= MAX_POINTS ? 1 : (2 * n + MAX_POINTS - 1) / MAX_POINTS;
-    pen p = {.c = c};
-    /* An inner <svg> is a clip path that needs no name. */
-    fprintf(c->to, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><path class=\"%s\" d=\"",
-            c->left, c->top, c->width, c->height, style);
-    for (int64_t i = 0; i < n; i += group)
-        draw_group(&p, x + i, y + i, n - i < group ? n - i : group);
-    fputs("\"/></svg>\n", c->to);
-}
-
-void beam_chart_dot(const beam_chart *c, double x, double y, const char *series, const char *text)
-{
-    if (!isfinite(x) || !isfinite(y))
-        return;
-    fprintf(c->to, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"5.5\"><title>", series,
-            beam_chart_x(c, x), beam_chart_y(c, y));
-    beam_html_text(c->to, text);
-    fputs("</title></circle>\n", c->to);
-}
-
-static int heat_level(double value, double most)
-{
-    if (!(value > 0))
-        return 0;
-    const int top = BEAM_HEAT_LEVELS - 1;
-    return value >= most ? top : 1 + (int)(sqrt(value / most) * top);
-}
-
-void beam_chart_heat(const beam_chart *c, const double *value, int64_t rows, int64_t columns, double most)
-{
-    fprintf(c->to,
-            "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"0 0 %lld %lld\" "
-            "preserveAspectRatio=\"none\" fill=\"currentColor\">\n",
-            c->left, c->top, c->width, c->height, (long long)columns, (long long)rows);
-    for (int level = 0; level < BEAM_HEAT_LEVELS; level++) {
-        fprintf(c->to, "<path class=\"tile h%d\" vector-effect=\"non-scaling-stroke\" d=\"", level);
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t column = 0; column < columns; column++)
-                if (heat_level(value[row * columns + column], most) == level)
-                    fprintf(c->to, "M%lld %lldh1v1h-1z", (long long)column, (long long)row);
-        fputs("\"/>\n", c->to);
-    }
     fputs("</svg>\n", c->to);
 }

@@ -2,14 +2,13 @@
 #ifndef BEAM_SERVE_HTML_H
 #define BEAM_SERVE_HTML_H
 
+#include <stddef.h>
 #include <stdio.h>
 
-/* Text as it may stand between tags and in quoted attributes. Control characters become U+FFFD. */
+/* Text as it may stand between tags and in quoted attributes. Control characters and what is not UTF-8 become
+ * U+FFFD. */
 void beam_html_text(FILE *to, const char *text);
-
-/* The same for at most `limit` characters; a longer text ends in an ellipsis. Returns how many were written.
- */
-int beam_html_label(FILE *to, const char *text, int limit);
+void beam_html_bytes(FILE *to, const char *text, size_t size);
 
 /* Characters of UTF-8 text. */
 int beam_characters(const char *text);

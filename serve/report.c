@@ -40,13 +40,15 @@ static beam_status make_rows(int n, beam_table_row **out)
     return *out ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for a table of %d rows", n);
 }
 
-static beam_status eval_table(const beam_report *r, beam_table *t, beam_table_row **rows)
+static beam_status eval_table(const beam_report *r, const beam_report_groups *g, beam_table *t,
+                              beam_table_row **rows)
 {
     BEAM_TRY(make_rows(r->evals, rows));
     for (int i = 0; i < r->evals; i++) {
         const beam_evaluation *e = &r->eval[i].result;
         beam_table_row *row = &(*rows)[i];
         row->name = r->eval[i].name;
+        row->series = g ? g->of[i] : 0;
         beam_table_set(row->cell[0], "%.4f", e->loss);
         beam_table_set(row->cell[1], "%+.4f", i > 0 ? beam_report_gap(r, i) : NAN);
         beam_table_set(row->cell[2], "%.2f%%", 100 * e->accuracy);
@@ -63,8 +65,10 @@ static beam_status eval_table(const beam_report *r, beam_table *t, beam_table_ro
     return BEAM_OK;
 }
 
-static beam_status run_table(const beam_report *r, beam_table *t, beam_table_row **rows)
+static beam_status run_table(const beam_report *r, const beam_report_groups *g, beam_table *t,
+                             beam_table_row **rows)
 {
+    (void)g;
     BEAM_TRY(make_rows(r->runs, rows));
     for (int i = 0; i < r->runs; i++) {
         const beam_report_run *run = &r->run[i];
@@ -72,6 +76,7 @@ static beam_status run_table(const beam_report *r, beam_table *t, beam_table_row
         const int64_t last = steps->rows - 1;
         beam_table_row *row = &(*rows)[i];
         row->name = run->name;
+        row->series = i + 1;
         beam_table_set(row->cell[0], "%.0f", beam_column(steps, BEAM_STEP)[last]);
         beam_table_set(row->cell[1], "%.4f", beam_column(steps, BEAM_TASK_LOSS)[last]);
         beam_table_set(row->cell[2], "%.4f", beam_report_last_eval(run, BEAM_EVAL_LOSS));
@@ -82,20 +87,21 @@ static beam_status run_table(const beam_report *r, beam_table *t, beam_table_row
     *t = (beam_table){
         .title = "run",
         .header = {"steps", "task loss", "eval loss", "eval accuracy", "Avg-K", "MoE FLOPs saved"},
+        .lines = true,
         .row = *rows,
         .rows = r->runs};
     return BEAM_OK;
 }
 
-typedef beam_status make_table(const beam_report *r, beam_table *t, beam_table_row **rows);
-typedef void print_table(const beam_table *t, FILE *to);
+typedef beam_status make_table(const beam_report *r, const beam_report_groups *g, beam_table *t,
+                               beam_table_row **rows);
 
-static beam_status print(const beam_report *r, make_table *make, print_table *to_file, FILE *to)
+static beam_status print(const beam_report *r, make_table *make, FILE *to)
 {
     beam_table t;
     beam_table_row *rows;
-    BEAM_TRY(make(r, &t, &rows));
-    to_file(&t, to);
+    BEAM_TRY(make(r, NULL, &t, &rows));
+    beam_table_text(&t, to);
     free(rows);
     return BEAM_OK;
 }
@@ -103,76 +109,143 @@ static beam_status print(const beam_report *r, make_table *make, print_table *to
 beam_status beam_report_print(const beam_report *r, FILE *to)
 {
     if (r->evals > 0)
-        BEAM_TRY(print(r, eval_table, beam_table_text, to));
+        BEAM_TRY(print(r, eval_table, to));
     if (r->evals > 0 && r->runs > 0)
         putc('\n', to);
     if (r->runs > 0)
-        BEAM_TRY(print(r, run_table, beam_table_text, to));
+        BEAM_TRY(print(r, run_table, to));
     return BEAM_OK;
 }
 
-static void print_data(const beam_report *r, FILE *to)
+static beam_status print_card(const beam_report *r, const beam_report_groups *g, make_table *make, FILE *to)
+{
+    beam_table t;
+    beam_table_row *rows;
+    BEAM_TRY(make(r, g, &t, &rows));
+    fputs("<div class=\"card\"><div class=\"scroll\">\n", to);
+    beam_table_html(&t, to);
+    fputs("</div></div>\n", to);
+    free(rows);
+    return BEAM_OK;
+}
+
+static void print_tile(FILE *to, const char *label, const char *number, const char *about)
+{
+    fputs("<div class=\"tile\"><span>", to);
+    beam_html_text(to, label);
+    fprintf(to, "</span><b>%s</b><span>", number);
+    beam_html_text(to, about);
+    fputs("</span></div>\n", to);
+}
+
+/* The evaluation that runs fewest experts while it keeps 98 % of the accuracy; -1 if there is none. */
+static int find_leanest(const beam_report *r)
+{
+    int best = -1;
+    for (int i = 1; i < r->evals; i++) {
+        const double active = r->eval[i].result.avg_active;
+        if (beam_report_retention(r, i) >= 0.98 && isfinite(active) &&
+            (best < 0 || active < r->eval[best].result.avg_active))
+            best = i;
+    }
+    return best;
+}
+
+static void print_tiles(const beam_report *r, FILE *to)
 {
     const beam_evaluation *base = &r->eval[0].result;
-    fputs("<p>Compared with the first row. Retention: token accuracy / its token accuracy. Avg-K: experts "
-          "that run "
-          "per token and MoE layer.",
-          to);
-    if (base->data[0]) {
+    const int best = beam_report_mixed(r) ? -1 : find_leanest(r);
+    char number[24], cell[24], about[120];
+    fputs("<div class=\"tiles\">\n", to);
+    beam_table_set(cell, "%.4f nats", base->loss);
+    beam_table_set(number, "%.2f", base->avg_active);
+    snprintf(about, sizeof about, "accuracy; loss %s; %s of %lld experts", cell, number,
+             (long long)base->top_k);
+    beam_table_set(number, "%.2f %%", 100 * base->accuracy);
+    print_tile(to, r->evals > 1 ? "The base" : r->eval[0].name, number, about);
+    if (best >= 0) {
+        const beam_evaluation *e = &r->eval[best].result;
+        snprintf(cell, sizeof cell, "%.2f of %lld", e->avg_active, (long long)e->top_k);
+        print_tile(to, "Fewest experts at 98 %", cell, r->eval[best].name);
+        beam_table_set(number, "%.1f %%", 100 * beam_report_retention(r, best));
+        beam_table_set(cell, "%+.4f nats", beam_report_gap(r, best));
+        snprintf(about, sizeof about, "there; loss %s", cell);
+        print_tile(to, "Accuracy kept", number, about);
+        beam_table_set(cell, "%.1f %%", 100 * e->moe_flops_saved);
+        print_tile(to, "MoE FLOPs saved", cell, "there, of all work in experts and gates");
+    }
+    fputs("</div>\n", to);
+}
+
+static void print_lead(const beam_report *r, FILE *to)
+{
+    fputs("<p>", to);
+    if (r->evals > 0)
+        fprintf(to, "%d evaluation%s%s", r->evals, r->evals == 1 ? "" : "s", r->runs > 0 ? ", " : ".");
+    if (r->runs > 0)
+        fprintf(to, "%d training run%s.", r->runs, r->runs == 1 ? "" : "s");
+    if (r->evals > 0 && r->eval[0].result.data[0]) {
         fputs(" Evaluated on <code>", to);
-        beam_html_text(to, base->data);
-        fprintf(to, "</code>, %lld targets.", (long long)base->targets);
+        beam_html_text(to, r->eval[0].result.data);
+        fprintf(to, "</code>, %lld targets.", (long long)r->eval[0].result.targets);
+    }
+    if (r->evals > 1) {
+        fputs(" The base is <strong>", to);
+        beam_html_text(to, r->eval[0].name);
+        fputs("</strong>.", to);
     }
     if (beam_report_mixed(r))
-        fputs(" <strong>The rows have different numbers of targets: they are not of the same text, and the "
-              "comparison means little.</strong>",
+        fputs(" <strong>The evaluations have different numbers of targets: they are not of the same text, "
+              "and the comparison means little.</strong>",
               to);
     fputs("</p>\n", to);
 }
 
 static beam_status print_evals(const beam_report *r, FILE *to)
 {
-    fputs("<h2>Quality and experts run</h2>\n<div class=\"card\">\n", to);
-    BEAM_TRY(print(r, eval_table, beam_table_html, to));
-    print_data(r, to);
-    fputs("</div>\n<div class=\"grid\" style=\"margin-top:16px\">\n", to);
-    BEAM_TRY(beam_report_quality(r, to));
-    beam_report_loads(r, to);
-    fputs("</div>\n", to);
-    return BEAM_OK;
+    beam_report_groups g;
+    BEAM_TRY(beam_report_group(r, &g));
+    beam_status s = BEAM_OK;
+    print_tiles(r, to);
+    if (r->evals > 1) {
+        fputs("<h2>Quality for experts run</h2>\n", to);
+        s = beam_report_quality(r, &g, to);
+    }
+    if (!s) {
+        fputs("<h2>Evaluations</h2>\n<p>Avg-K: experts that run per token and MoE layer. Retention: token "
+              "accuracy / that of the base; +nats: loss above it.</p>\n",
+              to);
+        s = print_card(r, &g, eval_table, to);
+    }
+    if (!s)
+        s = beam_report_texts(r, to);
+    if (!s)
+        beam_report_loads(r, to);
+    if (!s)
+        s = beam_report_batches(r, &g, to);
+    beam_report_ungroup(&g);
+    return s;
 }
 
-static beam_status print_run(const beam_report_run *run, FILE *to)
+static beam_status print_runs(const beam_report *r, FILE *to)
 {
-    fputs("<h2>Run ", to);
-    beam_html_text(to, run->name);
-    fputs("</h2>\n<div class=\"grid\">\n", to);
-    BEAM_TRY(beam_report_curves(run, to));
-    fputs("</div>\n", to);
-    if (run->config) {
-        fputs("<details class=\"card\"><summary>Configuration</summary>\n<pre>", to);
-        beam_html_text(to, run->config);
-        fputs("</pre>\n</details>\n", to);
-    }
+    fputs("<h2>Training</h2>\n", to);
+    BEAM_TRY(beam_report_curves(r, to));
+    BEAM_TRY(print_card(r, NULL, run_table, to));
+    for (int i = 0; i < r->runs; i++)
+        BEAM_TRY(beam_report_run_details(&r->run[i], r->runs == 1, to));
     return BEAM_OK;
 }
 
 static beam_status print_page(const beam_report *r, FILE *to)
 {
     beam_html_open(to, "BEAM report");
-    fprintf(to, "<p>%d evaluation%s, %d training run%s. Made by beam %s.</p>\n", r->evals,
-            r->evals == 1 ? "" : "s", r->runs, r->runs == 1 ? "" : "s", BEAM_VERSION);
+    print_lead(r, to);
     if (r->evals > 0)
         BEAM_TRY(print_evals(r, to));
-    if (r->runs > 0) {
-        fputs("<h2>Training runs</h2>\n<div class=\"card\">\n", to);
-        BEAM_TRY(print(r, run_table, beam_table_html, to));
-        fputs("</div>\n", to);
-    }
-    if (r->runs > 1)
-        BEAM_TRY(beam_report_compare(r, to));
-    for (int i = 0; i < r->runs; i++)
-        BEAM_TRY(print_run(&r->run[i], to));
+    if (r->runs > 0)
+        BEAM_TRY(print_runs(r, to));
+    fprintf(to, "<footer>Made by beam %s.</footer>\n", BEAM_VERSION);
     beam_html_close(to);
     return BEAM_OK;
 }

@@ -2,10 +2,11 @@
 #include <stdlib.h>
 
 #include "serve/chart.h"
+#include "serve/html.h"
 #include "serve/report_parts.h"
 #include "serve/series.h"
 
-enum { CURVE_POINTS = 500, LAYER_POINTS = 200, MAX_COMPARED = 6, MAX_EVAL_DOTS = 60, HEIGHT = 280 };
+enum { CURVE_POINTS = 500, LAYER_POINTS = 200, MAX_MARKS = 60 };
 
 /* A column of a run, raw and smoothed. */
 typedef struct {
@@ -59,80 +60,139 @@ static beam_axis step_axis(double last)
     return (beam_axis){.label = "optimizer step", .lo = 0, .hi = last, .whole = true};
 }
 
-static void draw_smooth(const beam_chart *chart, const curve *c, const char *style)
-{
-    beam_chart_line(chart, c->smooth_x, c->smooth_y, c->points, style);
-}
-
 static int loss_column(const beam_history *h)
 {
     return isfinite(beam_column(&h->steps, BEAM_TASK_LOSS)[0]) ? BEAM_TASK_LOSS : BEAM_LOSS;
 }
 
-static void draw_evals(const beam_chart *chart, const beam_columns *evals)
+/* One of the two measures that runs are compared by. */
+typedef struct {
+    const char *title, *unit, *format;
+    bool loss;
+    int eval_column;
+} comparison;
+
+static void draw_run(const beam_chart *chart, const beam_report_run *run, const curve *c,
+                     const comparison *what, int series, bool alone)
 {
-    const double *at = beam_column(evals, BEAM_EVAL_STEP), *loss = beam_column(evals, BEAM_EVAL_LOSS);
-    beam_chart_line(chart, at, loss, evals->rows, "line b");
-    for (int64_t i = 0; i < evals->rows && evals->rows <= MAX_EVAL_DOTS; i++) {
-        char text[80];
-        snprintf(text, sizeof text, "step %.0f: %.4f", at[i], loss[i]);
-        beam_chart_dot(chart, at[i], loss[i], "b", text);
+    const beam_columns *evals = &run->history.evals;
+    if (alone && c->half > 0)
+        beam_chart_line(chart, c->x, c->y, c->n, "faint", series);
+    beam_chart_line(chart, c->smooth_x, c->smooth_y, c->points, "line", series);
+    for (int64_t i = 0; i < evals->rows && evals->rows <= MAX_MARKS; i++)
+        beam_chart_mark(chart, beam_column(evals, BEAM_EVAL_STEP)[i],
+                        beam_column(evals, what->eval_column)[i], series);
+    if (evals->rows > MAX_MARKS)
+        beam_chart_line(chart, beam_column(evals, BEAM_EVAL_STEP), beam_column(evals, what->eval_column),
+                        evals->rows, "join", series);
+}
+
+static void tell_evals(const beam_chart *chart, const beam_report_run *run, const comparison *what)
+{
+    const beam_columns *evals = &run->history.evals;
+    for (int64_t i = 0; i < evals->rows && evals->rows <= MAX_MARKS; i++) {
+        const double step = beam_column(evals, BEAM_EVAL_STEP)[i];
+        const double value = beam_column(evals, what->eval_column)[i];
+        char number[40], text[320];
+        snprintf(number, sizeof number, what->format, value);
+        snprintf(text, sizeof text, "%.200s\nevaluation at step %.0f\n%s", run->name, step, number);
+        beam_chart_tip(chart, step, value, text);
     }
 }
 
-/* Training loss without the penalties, and the evaluations along the way. */
-static beam_status draw_loss(const beam_history *h, bool wide, FILE *to)
+/* The curves of all runs, and the axes that hold them. */
+static beam_status make_curves(const beam_report *r, const comparison *what, curve *c, beam_axis *y,
+                               double *last)
 {
-    const bool evals = h->evals.rows > 0;
-    curve c;
-    char note[80];
-    BEAM_TRY(make_curve(h, loss_column(h), CURVE_POINTS, &c));
-    beam_axis y = beam_axis_empty("nats per token");
-    beam_axis_cover(&y, c.range, 2);
-    if (evals)
-        beam_axis_cover(&y, beam_column(&h->evals, BEAM_EVAL_LOSS), h->evals.rows);
-    beam_axis_round(&y);
-    snprintf(note, sizeof note, "without penalties; line: mean of %lld steps", 2 * (long long)c.half + 1);
-    beam_figure_open(to, "Loss", c.half > 0 ? note : "without penalties", wide);
-    beam_figure_key(to, "a", "training");
-    if (evals)
-        beam_figure_key(to, "b", "evaluation");
-    beam_figure_body(to);
-    const beam_chart chart = beam_chart_open(to, "Loss over steps", step_axis(last_step(h)), y,
-                                             wide ? BEAM_CHART_WIDE : BEAM_CHART_WIDTH, HEIGHT);
-    if (c.half > 0)
-        beam_chart_line(&chart, c.x, c.y, c.n, "faint a");
-    draw_smooth(&chart, &c, "line a");
-    if (evals)
-        draw_evals(&chart, &h->evals);
-    beam_chart_close(&chart);
-    beam_figure_close(to);
-    free_curve(&c);
+    *last = 1;
+    for (int i = 0; i < r->runs; i++) {
+        const beam_history *h = &r->run[i].history;
+        BEAM_TRY(make_curve(h, what->loss ? loss_column(h) : BEAM_AVG_ACTIVE, CURVE_POINTS, &c[i]));
+        beam_axis_cover(y, what->loss ? c[i].range : c[i].smooth_y, what->loss ? 2 : c[i].points);
+        if (h->evals.rows > 0)
+            beam_axis_cover(y, beam_column(&h->evals, what->eval_column), h->evals.rows);
+        *last = fmax(*last, last_step(h));
+    }
+    beam_axis_round(y);
     return BEAM_OK;
 }
 
-/* One column over steps; with `smoothed` the raw values stand faintly behind the line. */
-static beam_status draw_column(const beam_history *h, int column, const char *title, const char *label,
-                               bool smoothed, const char *series, FILE *to)
+/* What the lines and marks are. */
+static void smoothing_note(const beam_report *r, const comparison *what, const curve *c, char *note,
+                           size_t room)
 {
-    curve c;
-    char style[16];
-    BEAM_TRY(make_curve(h, column, CURVE_POINTS, &c));
-    beam_axis y = beam_axis_empty(label);
-    beam_axis_cover(&y, c.y, c.n);
-    beam_axis_round(&y);
+    int64_t half = 0;
+    bool evals = false;
+    for (int i = 0; i < r->runs; i++) {
+        half = c[i].half > half ? c[i].half : half;
+        evals = evals || r->run[i].history.evals.rows > 0;
+    }
+    const char *start = what->loss ? "Without penalties" : "Mean over the MoE layers";
+    int n = snprintf(note, room, "%s", start);
+    if (half > 0)
+        n += snprintf(note + n, room - (size_t)n, "; mean of %s%lld steps%s", r->runs > 1 ? "up to " : "",
+                      2 * (long long)half + 1, r->runs > 1 ? "" : ", single steps behind it");
+    snprintf(note + n, room - (size_t)n, evals ? "; marks: evaluations." : ".");
+}
+
+static beam_status compare(const beam_report *r, const comparison *what, FILE *to)
+{
+    beam_axis y = beam_axis_empty(what->unit);
+    double last;
+    curve *c = calloc((size_t)r->runs, sizeof *c);
+    if (!c)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for %d runs", r->runs);
+    const beam_status s = make_curves(r, what, c, &y, &last);
+    if (!s) {
+        const bool alone = r->runs == 1;
+        char note[120];
+        smoothing_note(r, what, c, note, sizeof note);
+        beam_figure_open(to, what->title, note, false);
+        beam_figure_body(to);
+        const beam_chart chart =
+            beam_chart_open(to, what->title, step_axis(last), y, BEAM_CHART_WIDTH, BEAM_CHART_HEIGHT);
+        for (int i = 0; i < r->runs; i++)
+            draw_run(&chart, &r->run[i], &c[i], what, i + 1, alone);
+        beam_chart_close(&chart);
+        for (int i = 0; i < r->runs; i++)
+            tell_evals(&chart, &r->run[i], what);
+        beam_figure_close(to);
+    }
+    for (int i = 0; i < r->runs; i++)
+        free_curve(&c[i]);
+    free(c);
+    return s;
+}
+
+beam_status beam_report_curves(const beam_report *r, FILE *to)
+{
+    static const comparison loss = {"Loss", "nats per token", "%.4f nats", true, BEAM_EVAL_LOSS};
+    static const comparison active = {"Avg-K", "experts kept per token and layer", "%.2f experts", false,
+                                      BEAM_EVAL_ACTIVE};
+    fputs("<div class=\"keys\">\n", to);
+    for (int i = 0; i < r->runs; i++)
+        beam_series_key(to, i + 1, true, r->run[i].name);
+    fputs("</div>\n<div class=\"grid\">\n", to);
+    BEAM_TRY(compare(r, &loss, to));
+    BEAM_TRY(compare(r, &active, to));
+    fputs("</div>\n", to);
+    return BEAM_OK;
+}
+
+/* One column over steps, as it is. */
+static void draw_column(const beam_history *h, int column, const char *title, const char *label, FILE *to)
+{
+    const double *x = beam_column(&h->steps, BEAM_STEP), *y = beam_column(&h->steps, column);
+    beam_axis axis = beam_axis_empty(label);
+    beam_axis_cover(&axis, y, h->steps.rows);
+    beam_axis_round(&axis);
     beam_figure_open(to, title, NULL, false);
     beam_figure_body(to);
-    const beam_chart chart = beam_chart_open(to, title, step_axis(last_step(h)), y, BEAM_CHART_WIDTH, HEIGHT);
-    snprintf(style, sizeof style, "%s %s", smoothed && c.half > 0 ? "faint" : "line", series);
-    beam_chart_line(&chart, c.x, c.y, c.n, style);
-    snprintf(style, sizeof style, "line %s", series);
-    if (smoothed && c.half > 0)
-        draw_smooth(&chart, &c, style);
+    const beam_chart chart =
+        beam_chart_open(to, title, step_axis(last_step(h)), axis, BEAM_CHART_WIDTH, BEAM_CHART_HEIGHT);
+    beam_chart_line(&chart, x, y, h->steps.rows, "line", 0);
     beam_chart_close(&chart);
     beam_figure_close(to);
-    free_curve(&c);
-    return BEAM_OK;
 }
 
 /* Kept experts of every layer; the colours go from the first layer to the last. */
@@ -146,17 +206,17 @@ static beam_status draw_layers(const beam_history *h, FILE *to)
     beam_axis_round(&y);
     snprintf(last, sizeof last, "layer %lld", (long long)h->layers - 1);
     beam_figure_open(to, "Experts kept in each MoE layer", NULL, false);
-    beam_figure_ramp(to, "layer 0", LIGHTEST, last);
+    beam_figure_ramp(to, "layer 0", 'h', LIGHTEST, BEAM_HEAT_LEVELS - 1, last);
     beam_figure_body(to);
     const beam_chart chart = beam_chart_open(to, "Kept experts of each layer over steps",
-                                             step_axis(last_step(h)), y, BEAM_CHART_WIDTH, HEIGHT);
+                                             step_axis(last_step(h)), y, BEAM_CHART_WIDTH, BEAM_CHART_HEIGHT);
     for (int64_t i = 0; i < h->layers; i++) {
         curve c;
         char style[16];
         BEAM_TRY(make_curve(h, BEAM_STEP_COLUMNS + i, LAYER_POINTS, &c));
         const int64_t shade = h->layers > 1 ? i * (BEAM_HEAT_LEVELS - 1 - LIGHTEST) / (h->layers - 1) : 0;
         snprintf(style, sizeof style, "line h%d", (int)(LIGHTEST + shade));
-        draw_smooth(&chart, &c, style);
+        beam_chart_line(&chart, c.smooth_x, c.smooth_y, c.points, style, -1);
         free_curve(&c);
     }
     beam_chart_close(&chart);
@@ -175,56 +235,31 @@ static bool has_masks(const beam_history *h)
     return false;
 }
 
-beam_status beam_report_curves(const beam_report_run *run, FILE *to)
+static beam_status draw_details(const beam_report_run *run, FILE *to)
 {
     const beam_history *h = &run->history;
-    const bool masks = has_masks(h);
-    BEAM_TRY(draw_loss(h, masks, to));
-    if (masks)
-        BEAM_TRY(draw_column(h, BEAM_AVG_ACTIVE, "Avg-K", "kept experts per token and layer", true, "c", to));
-    if (masks)
-        BEAM_TRY(draw_column(h, BEAM_PENALTY, "Penalty on open masks", "beta", false, "d", to));
-    if (masks && h->layers > 0)
+    fputs("<div class=\"grid\">\n", to);
+    if (has_masks(h) && h->layers > 0)
         BEAM_TRY(draw_layers(h, to));
-    return draw_column(h, BEAM_LR, "Learning rate", "learning rate", false, "e", to);
-}
-
-static beam_status compare(const beam_report *r, bool loss, const char *title, const char *label, FILE *to)
-{
-    static const char *const series[MAX_COMPARED] = {"a", "b", "c", "d", "e", "f"};
-    static const char *const style[MAX_COMPARED] = {"line a", "line b", "line c",
-                                                    "line d", "line e", "line f"};
-    const int n = r->runs < MAX_COMPARED ? r->runs : MAX_COMPARED;
-    curve c[MAX_COMPARED] = {{0}};
-    beam_status s = BEAM_OK;
-    beam_axis y = beam_axis_empty(label);
-    double last = 1;
-    beam_figure_open(to, title, r->runs > n ? "the first six runs" : NULL, false);
-    for (int i = 0; i < n && !s; i++) {
-        const beam_history *h = &r->run[i].history;
-        s = make_curve(h, loss ? loss_column(h) : BEAM_AVG_ACTIVE, CURVE_POINTS, &c[i]);
-        if (!s)
-            beam_axis_cover(&y, loss ? c[i].range : c[i].smooth_y, loss ? 2 : c[i].points);
-        last = fmax(last, last_step(h));
-        beam_figure_key(to, series[i], r->run[i].name);
-    }
-    beam_axis_round(&y);
-    beam_figure_body(to);
-    const beam_chart chart = beam_chart_open(to, title, step_axis(last), y, BEAM_CHART_WIDTH, HEIGHT);
-    for (int i = 0; i < n; i++) {
-        draw_smooth(&chart, &c[i], style[i]);
-        free_curve(&c[i]);
-    }
-    beam_chart_close(&chart);
-    beam_figure_close(to);
-    return s;
-}
-
-beam_status beam_report_compare(const beam_report *r, FILE *to)
-{
-    fputs("<div class=\"grid\" style=\"margin-top:16px\">\n", to);
-    BEAM_TRY(compare(r, true, "Loss of all runs", "nats per token, smoothed", to));
-    BEAM_TRY(compare(r, false, "Avg-K of all runs", "kept experts per token and layer", to));
+    if (has_masks(h))
+        draw_column(h, BEAM_PENALTY, "Penalty on open masks", "beta", to);
+    draw_column(h, BEAM_LR, "Learning rate", "learning rate", to);
     fputs("</div>\n", to);
+    return BEAM_OK;
+}
+
+beam_status beam_report_run_details(const beam_report_run *run, bool open, FILE *to)
+{
+    const beam_columns *steps = &run->history.steps;
+    fprintf(to, "<details class=\"card\"%s><summary>", open ? " open=\"open\"" : "");
+    beam_html_text(to, run->name);
+    fprintf(to, "<span>%.0f steps</span></summary>\n", beam_column(steps, BEAM_STEP)[steps->rows - 1]);
+    BEAM_TRY(draw_details(run, to));
+    if (run->config) {
+        fputs("<details class=\"more\"><summary>Configuration</summary>\n<pre>", to);
+        beam_html_text(to, run->config);
+        fputs("</pre>\n</details>\n", to);
+    }
+    fputs("</details>\n", to);
     return BEAM_OK;
 }

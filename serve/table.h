@@ -2,19 +2,22 @@
 #ifndef BEAM_SERVE_TABLE_H
 #define BEAM_SERVE_TABLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-enum { BEAM_TABLE_COLUMNS = 6 }; /* besides the name */
+enum { BEAM_TABLE_COLUMNS = 9 }; /* besides the name */
 
 typedef struct {
     const char *name;
+    int series; /* of serve/chart.h, whose mark stands at the name on a page */
     char cell[BEAM_TABLE_COLUMNS][24];
 } beam_table_row;
 
 typedef struct {
-    const char *title; /* of the names */
-    const char *header[BEAM_TABLE_COLUMNS];
+    const char *title;                      /* of the names */
+    const char *header[BEAM_TABLE_COLUMNS]; /* NULL after the last column */
+    bool lines;                             /* the series are lines on the page, not marks */
     const beam_table_row *row;
     int rows;
 } beam_table;

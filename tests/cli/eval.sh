@@ -36,6 +36,20 @@ pruned=$(field loss)
 expect 0 "\"renormalize\":true" eval --model base --data data.h5 --top-k 1 --renormalize --json
 check "pruning changes the loss, renormalising changes it again" test "$full" != "$pruned" -a "$pruned" != "$(field loss)"
 
+# A piece of the text with the kept experts of its tokens, as beam score counts them; for masks only.
+expect 0 "\"sample\":{\"tokenizer\":\"byte\",\"ids\":[" eval --model masked --data data.h5 --sample 5 --json
+sed 's/.*"sample":{[^[]*"ids":\(\[[^]]*\]\).*/{"ids":\1}/' out >sample.jsonl
+check "five tokens" grep -qE '^\{"ids":\[([0-9]+,){4}[0-9]+\]\}$' sample.jsonl
+sed 's/.*"kept":\[\([^]]*\)\].*/\1/' out | tr ',' '\n' >kept
+"$beam" score --model masked --input sample.jsonl | sed 's/.*"active":\[\[\(.*\)\]\].*/\1/; s/\],\[/\n/g' |
+    awk -F, '{ print ($1 + $2) / 2 }' >counted
+check "kept experts are those of beam score" diff counted kept
+for options in "--sample 0" "--masks off" "--top-k 1"; do
+    # shellcheck disable=SC2086
+    check "no sample with $options" sh -c "! $beam eval --model masked --data data.h5 --json $options | grep sample"
+done
+expect 2 "--sample -1: expected a number of tokens" eval --model masked --data data.h5 --json --sample -1
+
 # The batch does not matter, the rows do.
 expect 0 "\"batch_rows\":3" eval --model masked --data data.h5 --batch-rows 3 --sequence 40 --json
 check "groups of 1 and 2 rows" grep -qE '"distinct_experts":\{"1":[0-9.]*,"2":[0-9.]*\}' out

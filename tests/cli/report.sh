@@ -43,12 +43,12 @@ check "the table" diff "$folder/golden" "$folder/out"
 check "the name is escaped" grep -qF '&lt;mäsk&gt; &amp; &quot;a&quot; &#39;b&#39;' "$page"
 check "the configuration is escaped" grep -qF 'seed: 1 # &lt;&amp;&quot;' "$page"
 check "no unescaped name" sh -c "! grep -qF '<mäsk' '$page'"
-check "experts that never run" grep -q 'class="tile h0" [^>]*d="M1 0h1v1h-1zM3 0h1v1h-1zM2 1h1v1h-1z"' "$page"
-check "experts that run most" grep -q 'class="tile h9" [^>]*d="M2 0h1v1h-1z"' "$page"
+check "experts that never run" grep -q 'class="cell h0" [^>]*d="M1 0h1v1h-1zM3 0h1v1h-1zM2 1h1v1h-1z"' "$page"
+check "experts that run most" grep -q 'class="cell h9" [^>]*d="M2 0h1v1h-1z"' "$page"
 check "no network" sh -c "! grep -qE 'https?:|src=|href=|url\(' '$page'"
 check "numbers only" sh -c "! grep -qiE '[\" ML](-?nan|-?inf)[\" ML]' '$page'"
 check "at most 1100 points in a line" awk '{ if (gsub(/[ML][0-9-]/, "") > 1100) exit 1 }' "$page"
-check "one step without a loss is no gap in the mean" grep -q 'class="line a" d="M[^M"]*"' "$page"
+check "one step without a loss is no gap in the mean" grep -q 'class="line s1" d="M[^M"]*"' "$page"
 closed='{
     n = split($0, tag, "<")
     for (i = 2; i <= n; i++) {
@@ -67,6 +67,57 @@ if command -v xmllint >/dev/null; then
     check "well-formed XML" xmllint --noout "$page"
 fi
 
+# Names that differ by a number, or have the same SERIES/, are one line of the charts, in the order of Avg-K.
+evaluation "$folder/one.json" 1.4 0.60 1 0.8 ',"masks":true'
+evaluation "$folder/three.json" 1.21 0.63 3 0.3 ',"masks":true'
+expect 0 "wrote" report "base=$folder/base.json" "mine/last=$folder/top2.json" "gate 2.5, x=$folder/one.json" \
+    "mine/first=$folder/three.json" "gate 10, x=$folder/three.json" "top2=$folder/top2.json" --out "$page"
+keys() { sed -n '/class="keys"/,/<\/div>/s/.*<\/svg><span>\(.*\)<\/span><\/span>/\1/p' "$page" | tr '\n' '|'; }
+check "the legend ($(keys))" test "$(keys)" = "base|mine|gate N, x|top2|"
+check "one colour for a series" test "$(grep -c '<tr><th scope="row"><svg.*mark s1"' "$page")" -eq 2
+check "two charts, points joined in two series" test "$(grep -c '<path class="join s[0-9]" d="M[^M]*L[^M]*"/>' "$page")" -eq 4
+check "what keeps 98 %" grep -q '<b>3.00 of 4</b><span>mine/first<' "$page"
+check "its numbers at the point" grep -q '>gate 2.5, x$' "$page"
+check "98.4 % stands there" grep -q '^98.4 % of the accuracy' "$page"
+check "the 98 % line" grep -q '<path class="limit"' "$page"
+
+# A text: bytes become characters, of the mean of their tokens; markup in it is text; what is not UTF-8 shows as such.
+text='[60,98,62,195,164,10,255,256,38]'
+sample() {
+    printf ',"masks":true,"sample":{"tokenizer":"%s","ids":%s,"kept":[1,1,1,2,4,1,4,1,2.5]}' "$1" "$text"
+    printf ',"distinct_experts":{"1":2,"2":3.5,"4":%s}' "$2"
+}
+evaluation "$folder/text.json" 1.25 0.6 1.5 0.6 "$(sample byte 3.75)"
+evaluation "$folder/ids.json" 1.25 0.6 1.5 0.6 "$(sample '<other>' null)"
+expect 0 "wrote" report "$folder/base.json" "$folder/text.json" "$folder/ids.json" --out "$page"
+check "the text, by level" grep -qF '<span class="t0">&lt;b&gt;</span><span class="t5">ä</span>' "$page"
+check "not UTF-8, special, escaped" grep -qF '<span class="t7">�</span><span class="t0">&lt;|eos|&gt;</span><span class="t4">&amp;</span>' "$page"
+check "ids of another tokenizer" grep -qF '<span class="t0">60 98 62 </span><span class="t2">195 </span>' "$page"
+check "batches, with a gap" grep -q '^3.8 experts for 4 tokens' "$page"
+check "ticks at powers of two" grep -q 'text-anchor="middle">4</text>' "$page"
+check "every tag is closed" awk "$closed" "$page"
+check "numbers only" sh -c "! grep -qiE '[\" ML(:](-?nan|-?inf)[\" ML%)]' '$page'"
+evaluation "$folder/other.json" 1.2 0.5 4 0 ',"sample":{"tokenizer":"byte","ids":[1,2],"kept":[1]}'
+expect 3 'sample.kept' report "$folder/other.json" --out "$page"
+
+# Forty evaluations, some without numbers, some of nothing but a hostile name.
+set --
+for i in $(seq 40); do
+    case $((i % 4)) in
+    0) file=null ;;
+    1) file=base ;;
+    2) file=text ;;
+    *) file=masks ;;
+    esac
+    [ $file != null ] || evaluation "$folder/null.json" null null null null ''
+    set -- "$@" "</title><script>$i=$folder/$file.json"
+done
+expect 0 "wrote" report "$@" --out "$page"
+check "no script" sh -c "! grep -qi '<script' '$page'"
+check "every tag is closed" awk "$closed" "$page"
+check "numbers only" sh -c "! grep -qiE '[\" ML(:](-?nan|-?inf)[\" ML%)]' '$page'"
+check "the size is reasonable ($(wc -c <"$page"))" test "$(wc -c <"$page")" -lt 200000
+
 # One JSON object; a run alone; a path may itself hold a '='.
 expect 0 "\"nats_above_base\":0.05,\"accuracy\":0.608,\"retention\":0.95,\"avg_active\":1.5" \
     report --json "$folder/base.json" "$folder/masks.json" --out "$page"
@@ -76,7 +127,7 @@ expect 0 "\"runs\":[{\"name\":\"first run\",\"step\":1300,\"loss\":2,\"task_loss
 mv "$run" "$folder/lr=2e-4"
 expect 0 "lr=2e-4   1300" report "$folder/lr=2e-4" --out "$page"
 
-# A step without a loss is a gap in the curve; a long name is cut in the chart.
+# A step without a loss is a gap in the curve.
 for step in 1 2 3 4 5; do
     loss=$step
     [ $step -ne 3 ] || loss=null
@@ -84,8 +135,8 @@ for step in 1 2 3 4 5; do
 done >"$folder/lr=2e-4/metrics.jsonl"
 name=abcdefghijklmnopqrstuvwxyz0
 expect 0 "$name" report "$name=$folder/base.json" "$folder/lr=2e-4" --out "$page"
-check "a gap" grep -q 'class="line a" d="M[^ML]* [^ML]*L[^ML]*M[^ML]*L[^ML]*"' "$page"
-check "a cut label" grep -q '>abcdefghijklmnopqrstuvwxy…</text>' "$page"
+check "one evaluation is compared with nothing" sh -c "! grep -q 'Accuracy kept' '$page'"
+check "a gap" grep -q 'class="line s1" d="M[^ML]* [^ML]*L[^ML]*M[^ML]*L[^ML]*"' "$page"
 
 # Values at the edge of what is accepted still make a page.
 {
@@ -94,6 +145,9 @@ check "a cut label" grep -q '>abcdefghijklmnopqrstuvwxy…</text>' "$page"
 } >"$folder/lr=2e-4/metrics.jsonl"
 evaluation "$folder/null.json" null null null null ''
 expect 0 "null" report "$folder/null.json" "$folder/base.json" "$folder/lr=2e-4" --out "$page"
+evaluation "$folder/low.json" -1e300 1e-300 4 -1e300 ',"distinct_experts":{"1":1e-300,"2":0,"8":4}'
+evaluation "$folder/high.json" 1e300 1 0 1 ',"masks":true,"distinct_experts":{"1":65536,"2":0},"expert_load":[[1e308,0]]'
+expect 0 "low" report "$folder/low.json" "$folder/high.json" "$folder/null.json" "$folder/lr=2e-4" --out "$page"
 check "every tag is closed" awk "$closed" "$page"
 check "numbers only" sh -c "! grep -qiE '[\" ML](-?nan|-?inf)[\" ML]' '$page'"
 

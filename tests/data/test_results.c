@@ -15,7 +15,8 @@ static void an_evaluation(void **state)
     beam_evaluation e;
     const char *path = scratch_text(
         "e.json", "{" HEAD ",\"masks\":true,\"moe_flops_saved\":0.75,\"data\":\"v.h5\",\"targets\":12,"
-                  "\"distinct_experts\":{\"1\":2},\"expert_load\":[[0.5,1,0],[0,0,1.5]],\"new\":[{}]}");
+                  "\"distinct_experts\":{\"1\":2,\"4\":3.5},\"sample\":{\"tokenizer\":\"byte\",\"ids\":[7,8],"
+                  "\"kept\":[1.5,null]},\"expert_load\":[[0.5,1,0],[0,0,1.5]],\"new\":[{}]}");
     assert_int_equal(beam_evaluation_read(path, &e), BEAM_OK);
     assert_true(e.loss == 1.25 && e.accuracy == 0.5 && e.avg_active == 1.5 && e.moe_flops_saved == 0.75);
     assert_true(e.masks && e.top_k == 8 && e.pruned_to == 0 && !e.renormalize && e.targets == 12);
@@ -23,6 +24,9 @@ static void an_evaluation(void **state)
     assert_int_equal(e.layers, 2);
     assert_int_equal(e.experts, 3);
     assert_true(e.load[1] == 1 && e.load[5] == 1.5);
+    assert_true(e.distinct[0] == 2 && isnan(e.distinct[1]) && e.distinct[2] == 3.5 && isnan(e.distinct[8]));
+    assert_string_equal(e.sample.tokenizer, "byte");
+    assert_true(e.sample.n == 2 && e.sample.id[1] == 8 && e.sample.kept[0] == 1.5 && isnan(e.sample.kept[1]));
     beam_evaluation_free(&e);
 }
 
@@ -35,6 +39,7 @@ static void what_is_unknown_is_nan(void **state)
                                "\"pruned_to\":1,\"renormalize\":true}");
     assert_int_equal(beam_evaluation_read(path, &e), BEAM_OK);
     assert_true(isnan(e.loss) && isnan(e.accuracy) && isnan(e.avg_active) && isnan(e.moe_flops_saved));
+    assert_true(isnan(e.distinct[0]) && e.sample.n == 0);
     assert_true(!e.load && !e.masks && e.pruned_to == 1 && e.renormalize && e.data[0] == '\0');
     beam_evaluation_free(&e);
 }
@@ -65,6 +70,10 @@ static void not_an_evaluation(void **state)
     refused("{" HEAD ",\"expert_load\":[[1,2],[1]]}", "expected a list of 2 numbers");
     refused("{" HEAD ",\"expert_load\":[[1,\"x\"]]}", "holds \"x\"; expected numbers from 0");
     refused("{" HEAD ",\"expert_load\":[[1,-1]]}", "holds -1");
+    refused("{" HEAD ",\"distinct_experts\":[2]}", "distinct_experts");
+    refused("{" HEAD ",\"distinct_experts\":{\"2\":-1}}", "-1");
+    refused("{" HEAD ",\"sample\":{\"ids\":[1,-1],\"kept\":[1,1]}}", "-1");
+    refused("{" HEAD ",\"sample\":{\"ids\":[1,2],\"kept\":[1]}}", "expected a list of 2 numbers");
     refused("{" HEAD ",\"masks\":1}", "true or false");
     beam_evaluation e;
     assert_int_equal(beam_evaluation_read(scratch_path("absent.json"), &e), BEAM_EIO);
