@@ -1,8 +1,9 @@
 /* The batch-union penalty: how many experts a group of tokens touches when it is decoded at once. */
-#include <omp.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+
+enum { CHUNKS = 64 };
 
 typedef struct {
     const beam_route *route;
@@ -58,28 +59,28 @@ static double union_of(const double *untouched, int64_t E)
     return sum / (double)E;
 }
 
-/* Threads share the groups; `ordered` adds their U one after the other. */
+/* The groups fall into CHUNKS runs, whatever the number of threads, whose sums are added in order. */
 void beam_cpu_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
                             beam_tensor counted, int64_t group, double weight)
 {
     const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1], E = route->kept.dim[0];
-    const token_groups g = {.route = route, .counted = counted.data, .stride = tokens / group, .size = group};
-    const int64_t rest = group * g.stride, room = BEAM_CPU_SCRATCH / (E * (int64_t)sizeof(double));
-    BEAM_ASSERT(room > 0);
-    double touched = 0, groups = 0;
-#pragma omp parallel for ordered num_threads(room < be->threads ? (int)room : be->threads) schedule(static, 1)
-    for (int64_t i = 0; i < g.stride; i++) {
-        double *untouched = (double *)beam_cpu_scratch(be) + omp_get_thread_num() * E;
-        const int64_t n = walk_forward(&g, i, untouched, dgate.data);
-        const double u = union_of(untouched, E);
-        walk_back(&g, i, untouched, dgate.data, weight / (double)E);
-#pragma omp ordered
-        {
-            touched += u;
-            groups += n > 0;
+    const int64_t groups = tokens / group, rest = group * groups;
+    const token_groups g = {.route = route, .counted = counted.data, .stride = groups, .size = group};
+    double touched[CHUNKS] = {0};
+    int64_t used[CHUNKS] = {0};
+    BEAM_ASSERT(E <= BEAM_CPU_SCRATCH / (CHUNKS * (int64_t)sizeof(double)));
+#pragma omp parallel for num_threads(be->threads) schedule(dynamic)
+    for (int64_t c = 0; c < CHUNKS; c++) {
+        double *untouched = (double *)beam_cpu_scratch(be) + c * E;
+        for (int64_t i = c * groups / CHUNKS; i < (c + 1) * groups / CHUNKS; i++) {
+            used[c] += walk_forward(&g, i, untouched, dgate.data) > 0;
+            touched[c] += union_of(untouched, E);
+            walk_back(&g, i, untouched, dgate.data, weight / (double)E);
         }
     }
     memset(beam_real(dgate) + rest * K, 0, (size_t)((tokens - rest) * K) * sizeof(real));
-    ((double *)sum.data)[0] += touched;
-    ((double *)sum.data)[1] += groups;
+    for (int64_t c = 0; c < CHUNKS; c++) {
+        ((double *)sum.data)[0] += touched[c];
+        ((double *)sum.data)[1] += (double)used[c];
+    }
 }

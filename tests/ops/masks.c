@@ -308,7 +308,7 @@ static void test_boundary(void **state)
     beam_backend_close(&be);
 }
 
-/* u / 2 and the same q: the gradient is half of it. What is kept depends on u alone. */
+/* Twice u at twice the temperature is the same q, and half the gradient. What is kept depends on u alone. */
 static void test_temperature(void **state)
 {
     (void)state;

@@ -10,6 +10,7 @@ enum { COUNTED = OP_OWN, SUM, DSUM, DGATE, DGATE_GRAD, SUM_AGAIN };
 static void fill_gate(const op_fixture *f, beam_tensor gate)
 {
     int64_t ones = 0;
+    test_fill_uniform(gate, "gate", 0, f->shape.beta != 0 ? f->shape.beta : 1);
     for (int64_t i = 0; gate.data && op_has(f, OP_ZERO) && i < beam_count(gate); i++) {
         const double e = test_get(f->slot[OP_EXPERT].host, i);
         if ((e == 1 || e == 2) && ones++ % 2 == 0)
@@ -21,7 +22,8 @@ static void fill_gate(const op_fixture *f, beam_tensor gate)
         test_set(gate, 4, NAN);
 }
 
-/* Groups of G tokens; alpha is the weight. q may leave [0,1] for a difference: U is a polynomial. */
+/* Groups of G tokens; alpha is the weight, beta the most that q comes to (0: 1). q may leave [0,1] for a
+ * difference: U is a polynomial. */
 static void union_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
