@@ -8,6 +8,7 @@ enum {
     BEAM_TRAIN = 1u << 0,     /* has a gradient and is updated */
     BEAM_DECAY = 1u << 1,     /* weight decay applies (matrices, not norms or biases) */
     BEAM_MASK_GATE = 1u << 2, /* belongs to a mask gate, not to the base model */
+    BEAM_TRAINED = 1u << 3,   /* its values come from a run */
 };
 
 enum { BEAM_NAME_MAX = 96 };

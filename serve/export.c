@@ -32,7 +32,7 @@ typedef struct {
 
 static bool trained(const exporter *x, const beam_hf_tensor *t)
 {
-    return x->options->base_trained || (x->params.at[t->param].flags & BEAM_MASK_GATE);
+    return x->options->base_trained || (x->params.at[t->param].flags & (BEAM_MASK_GATE | BEAM_TRAINED));
 }
 
 static beam_status fill_trained(exporter *x, const beam_hf_tensor *t, void *bytes)
@@ -225,12 +225,22 @@ static beam_status write_and_rename(const exporter *x)
     return sync_parent(out);
 }
 
+/* The masks go with another base than the one that the run started from. */
+static bool base_changed(beam_model *m, const beam_export_options *options)
+{
+    const beam_params params = beam_model_params(m);
+    bool changed = options->base_trained;
+    for (int i = 0; i < params.n; i++)
+        changed = changed || (params.at[i].flags & (BEAM_TRAINED | BEAM_MASK_GATE)) == BEAM_TRAINED;
+    return changed;
+}
+
 beam_status beam_export(beam_model *m, const beam_export_options *options)
 {
     exporter x;
     if (options->adapter_only && !beam_model_config_of(m)->mask.present)
         return BEAM_FAIL(BEAM_ECONFIG, "--adapter-only: the run trained no mask gates");
-    if (options->adapter_only && options->base_trained)
+    if (options->adapter_only && base_changed(m, options))
         return BEAM_FAIL(BEAM_ECONFIG,
                          "--adapter-only: the run trained the base model too, and its masks do not fit the "
                          "base as it was; export the whole model");

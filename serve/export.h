@@ -8,7 +8,7 @@ typedef struct {
     const char *base;  /* the base model's folder; or a config.json, if the base was random */
     const char *run;   /* where the trained parameters came from: for the model card */
     const char *out;   /* folder to make; must not exist, or be empty */
-    bool base_trained; /* every parameter was trained: nothing is copied from the base's tensors */
+    bool base_trained; /* nothing is copied from the base's tensors; else all but gates and BEAM_TRAINED */
     bool adapter_only; /* masks only */
     beam_dtype dtype;  /* of trained tensors: f32 (as trained, the default) or bf16 */
     uint64_t shard_bytes;

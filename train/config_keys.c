@@ -93,7 +93,9 @@ const beam_key beam_key_table[BEAM_KEYS] = {
          "Weight of the share of experts that a group of `mask.union_batch` tokens touches together: what "
          "decoding a batch pays for."},
     {KEY(mask.union_batch), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(1, 65536), .initial = "32",
-     .help = "Tokens of a group; they stand far apart in the micro-batch."},
+     .help =
+         "Tokens of a group; they stand far apart in the micro-batch. Large groups give no gradient: times "
+         "top-k and divided by the number of experts, a few."},
     {KEY(mask.form), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS, .choices = "hard soft",
      .initial = "hard",
      .help = "`soft` trains with experts weighed by their soft masks: all candidates run. Evaluation and "

@@ -173,14 +173,28 @@ static beam_status check_base(const beam_run_info *info, uint64_t base)
                      info->checkpoint, info->config.model_name_or_path);
 }
 
+/* Marks the parameters that the run trained, as the trainer's model had them. */
+static beam_status mark_trained(beam_model *m, const beam_config *c)
+{
+    const beam_params params = beam_model_params(m);
+    beam_model_weights list;
+    BEAM_TRY(
+        beam_model_weights_list(&list, beam_model_config_of(m), beam_model_options_of(c).scope, BEAM_F32));
+    for (int i = 0; i < params.n; i++)
+        if (list.params.at[i].flags & BEAM_TRAIN)
+            params.at[i].flags |= BEAM_TRAINED;
+    beam_model_weights_unlist(&list);
+    return BEAM_OK;
+}
+
 /* The values of every parameter that the run trained. */
 static beam_status read_values(beam_model *m, beam_run_info *info)
 {
-    const unsigned trained = info->config.trainable == BEAM_TRAIN_MASKS ? BEAM_MASK_GATE : 0;
     uint64_t base;
     beam_snapshot s;
     BEAM_TRY(beam_model_source_fingerprint(m, &base));
-    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), trained, NULL, NULL));
+    BEAM_TRY(mark_trained(m, &info->config));
+    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), BEAM_TRAINED, NULL, NULL));
     beam_status status = beam_checkpoint_read_some(info->checkpoint, &info->state, s.arrays, s.n);
     if (!status)
         status = check_base(info, base);

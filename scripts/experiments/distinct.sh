@@ -10,7 +10,7 @@ for k in 4 3 2; do
 done
 for target in 3 2; do
     for weight in 0 0.3 1 3; do
-        trained "target $target" "union $weight" mask.target_active=$target mask.union_penalty=$weight mask.union_batch=64
+        trained "target $target" "union $weight" mask.target_active=$target mask.union_penalty=$weight mask.union_batch=8
     done
 done
 write "Distinct experts per batch"

@@ -1,0 +1,160 @@
+/* Keys of the method beyond its plain form: what they train, what they log, and that a stopped run goes on to
+ * the same bits. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "data/checkpoint.h"
+#include "model/load.h"
+#include "train/source.h"
+#include "train/tiny_run.h"
+
+/* A stop in the middle, against the uninterrupted run. */
+static void resumes(const char *name, const char *const overrides[])
+{
+    char whole[64], parts[64];
+    snprintf(whole, sizeof whole, "%s-whole", name);
+    snprintf(parts, sizeof parts, "%s-parts", name);
+    const beam_config a = tiny_run_config(whole, overrides), b = tiny_run_config(parts, overrides);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 3, BEAM_STOPPED);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_same(&a, &b);
+}
+
+static void teacher_and_union(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"distill.weight=0.5",
+                                       "distill.temperature=2",
+                                       "mask.union_penalty=0.5",
+                                       "mask.union_batch=8",
+                                       "mask.penalty_norm=l2",
+                                       "mask.give_back=true",
+                                       NULL};
+    resumes("teacher", keys);
+    const beam_config c = tiny_run_config("teacher-whole", keys);
+    const double u = tiny_run_metric(&c, "union_loss"), d = tiny_run_metric(&c, "divergence");
+    assert_true(u > 0 && u < 1 && d > 0);
+    const double loss = 0.5 * tiny_run_metric(&c, "task_loss") + 0.5 * d + 0.5 * u +
+                        tiny_run_metric(&c, "penalty") * tiny_run_metric(&c, "mask_loss");
+    assert_true(fabs(loss - tiny_run_metric(&c, "loss")) <= 1e-6);
+}
+
+static void soft_masks_anneal(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"mask.form=soft", "mask.temperature=2", "mask.temperature_end=0.05",
+                                       NULL};
+    resumes("soft", keys);
+    const beam_config c = tiny_run_config("soft-whole", keys);
+    assert_true(tiny_run_metric(&c, "eval_avg_active") <= 3);
+}
+
+/* The union penalty closes experts that the batch could share instead. */
+static void union_penalty_touches_fewer_experts(void **state)
+{
+    (void)state;
+    static const char *const without[] = {"mask.penalty=0", "max_steps=60", "mask.union_batch=2",
+                                          "mask.union_penalty=1e-9", NULL};
+    static const char *const with[] = {"mask.penalty=0", "max_steps=60", "mask.union_batch=2",
+                                       "mask.union_penalty=5", NULL};
+    const beam_config a = tiny_run_config("union-none", without), b = tiny_run_config("union-much", with);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    const double before = tiny_run_metric(&a, "union_loss"), after = tiny_run_metric(&b, "union_loss");
+    if (!(after < 0.5 * before))
+        fail_msg("union of a group: %g of the experts with the penalty, %g without", after, before);
+}
+
+/* The model of the run's last checkpoint, and its first one: the same seed without a step. */
+typedef struct {
+    beam_backend be;
+    beam_model *before, *after;
+} models;
+
+static void open_models(models *m, const beam_config *c)
+{
+    beam_run_info info;
+    const beam_gate_request gates = beam_gate_request_of(c);
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = 64};
+    assert_int_equal(beam_backend_cpu(&m->be, 1), BEAM_OK);
+    assert_int_equal(
+        beam_model_source_open(c->model_name_or_path, &gates, &options, 1, c->seed, &m->be, &m->before),
+        BEAM_OK);
+    assert_int_equal(beam_model_source_run(c->output_dir, 64, &m->be, &m->after, &info), BEAM_OK);
+}
+
+static void close_models(models *m)
+{
+    beam_model_close(m->before);
+    beam_model_close(m->after);
+    beam_backend_close(&m->be);
+}
+
+static bool changed(const models *m, int i)
+{
+    const beam_tensor a = beam_model_params(m->before).at[i].value,
+                      b = beam_model_params(m->after).at[i].value;
+    return memcmp(a.data, b.data, beam_bytes(a)) != 0;
+}
+
+static void masks_and_routers(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"trainable=masks+router", "router_aux_loss_coef=0.01", NULL};
+    models m;
+    resumes("routers", keys);
+    const beam_config c = tiny_run_config("routers-whole", keys);
+    open_models(&m, &c);
+    const beam_params p = beam_model_params(m.after);
+    for (int i = 0; i < p.n; i++) {
+        const bool trains = strstr(p.at[i].name, "mlp.gate.weight") || (p.at[i].flags & BEAM_MASK_GATE);
+        assert_int_equal(changed(&m, i), trains);
+    }
+    close_models(&m);
+}
+
+static void gates_without_the_token(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"mask.token_features=false", "weight_decay=0.1", NULL};
+    models m;
+    const beam_config c = tiny_run_config("tokenless", keys);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    open_models(&m, &c);
+    const beam_params p = beam_model_params(m.after);
+    for (int i = 0; i < p.n; i++)
+        if (p.at[i].flags & BEAM_MASK_GATE)
+            assert_int_equal(changed(&m, i), strstr(p.at[i].name, "mask_gate.weight") == NULL);
+    close_models(&m);
+}
+
+static void fewer_candidates(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"num_experts_per_tok=2", "mask.mode=off", "trainable=all", NULL};
+    static const char *const more[] = {"num_experts_per_tok=7", NULL};
+    const beam_config c = tiny_run_config("fewer", keys), d = tiny_run_config("more", more);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    assert_true(tiny_run_metric(&c, "eval_avg_active") == 2);
+    models m;
+    open_models(&m, &c);
+    assert_int_equal(beam_model_config_of(m.after)->top_k, 2);
+    close_models(&m);
+    tiny_run_expect(&d, 0, BEAM_ECONFIG);
+    assert_non_null(strstr(beam_last_error(), "only 6 experts"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(teacher_and_union),
+        cmocka_unit_test(soft_masks_anneal),
+        cmocka_unit_test(union_penalty_touches_fewer_experts),
+        cmocka_unit_test(masks_and_routers),
+        cmocka_unit_test(gates_without_the_token),
+        cmocka_unit_test(fewer_candidates),
+    };
+    return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
+}
