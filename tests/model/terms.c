@@ -1,5 +1,5 @@
-/* The loss terms beyond the method's plain ones, over the whole model in double: backward is the derivative of
- * the loss with squared masks, another temperature, the union of batches, a teacher, and all together. And
+/* The loss terms beyond the method's plain ones, over the whole model in double: backward is the derivative
+ * of the loss with squared masks, another temperature, the union of batches, a teacher, and all together. And
  * what each scope trains. */
 #include <math.h>
 #include <setjmp.h>
@@ -35,12 +35,12 @@ static void open_model(fixture *f, const terms *what, beam_scope scope)
     *f = (fixture){.what = *what};
     tiny_batch_make(&f->b);
     assert_int_equal(beam_backend_cpu(&f->be, 1), BEAM_OK);
-    const beam_model_options options = {.scope = scope,
-                                        .max_tokens = TINY_TOKENS,
-                                        .distill = {what->teacher, what->teacher_temperature}};
+    const beam_model_options options = {
+        .scope = scope, .max_tokens = TINY_TOKENS, .distill = {what->teacher, what->teacher_temperature}};
     assert_int_equal(beam_model_open(&f->model, &c, &options, &f->be), BEAM_OK);
     tiny_fill(f->model, 0.5);
-    /* No gradient flows into the router through the gate's router terms: without them it is the derivative. */
+    /* No gradient flows into the router through the gate's router terms: without them it is the derivative.
+     */
     const beam_params params = beam_model_params(f->model);
     for (int i = 0; i < params.n; i++)
         if (strstr(params.at[i].name, "router_scale"))
