@@ -1,5 +1,6 @@
 /* beam eval: what a model does on a token file. */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include "serve/score.h"
 #include "train/eval.h"
 
-enum { ABSENT = -1, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048, SAMPLE_DEFAULT = 800 };
+enum { ABSENT = INT_MIN, BATCH_TOKENS = 8192, LONGEST_DEFAULT = 2048, SAMPLE_DEFAULT = 800 };
 
 typedef struct {
     beam_model_choice choice;
@@ -30,14 +31,14 @@ typedef struct {
 
 static bool prunes(const eval_options *e)
 {
-    return e->top_k != ABSENT || e->top_p < 1;
+    return e->top_k != ABSENT || e->top_p != ABSENT;
 }
 
 static beam_status check_options(const eval_options *e)
 {
     if (!e->data)
         return BEAM_FAIL(BEAM_ECONFIG, "which text? Give --data FILE, a token file of beam preprocess");
-    if (!(e->top_p > 0 && e->top_p <= 1))
+    if (e->top_p != ABSENT && !(e->top_p > 0 && e->top_p <= 1))
         return BEAM_FAIL(BEAM_ECONFIG, "--top-p %g: expected more than 0 and at most 1", e->top_p);
     if ((e->renormalize || e->anchor != ABSENT) && !prunes(e))
         return BEAM_FAIL(BEAM_ECONFIG, "--renormalize and --anchor go with --top-k N or --top-p P");
@@ -64,6 +65,9 @@ static beam_status complete_options(eval_options *e, const beam_opened *o)
     if (e->top_k != ABSENT && (e->top_k < 1 || e->top_k > c->top_k))
         return BEAM_FAIL(BEAM_ECONFIG, "--top-k %" PRId64 ": %s has %" PRId64 " candidates per token",
                          e->top_k, o->name, c->top_k);
+    if (e->anchor > c->top_k)
+        return BEAM_FAIL(BEAM_ECONFIG, "--anchor %" PRId64 ": %s has %" PRId64 " candidates per token",
+                         e->anchor, o->name, c->top_k);
     if (e->sequence == ABSENT)
         e->sequence = c->max_positions < LONGEST_DEFAULT ? c->max_positions : LONGEST_DEFAULT;
     if (e->sequence < 1 || e->sequence > c->max_positions)
@@ -96,7 +100,8 @@ static void prune(const eval_options *e, beam_opened *o)
     beam_expert_rule rule = beam_model_rule(o->model);
     rule.masks = o->masks = false;
     rule.prune = beam_no_pruning(&o->config);
-    rule.prune.share = e->top_p;
+    if (e->top_p != ABSENT)
+        rule.prune.share = e->top_p;
     if (e->top_k != ABSENT)
         rule.prune.keep = (int)e->top_k;
     if (e->renormalize)
@@ -175,7 +180,7 @@ static void print_json(const eval_options *e, const beam_opened *o, const beam_l
     beam_print_i64(&p, "top_k", o->config.top_k);
     if (prunes(e)) {
         beam_print_i64(&p, "pruned_to", e->top_k != ABSENT ? e->top_k : o->config.top_k);
-        beam_print_f64(&p, "top_p", e->top_p);
+        beam_print_f64(&p, "top_p", e->top_p != ABSENT ? e->top_p : 1);
         beam_print_bool(&p, "renormalize", e->renormalize);
         if (e->anchor != ABSENT)
             beam_print_i64(&p, "anchor", e->anchor);
@@ -212,7 +217,7 @@ static void print_rule(const eval_options *e, const beam_opened *o)
     if (prunes(e)) {
         const int64_t best = e->top_k != ABSENT ? e->top_k : o->config.top_k;
         printf("the %" PRId64 " best of %" PRId64 " experts", best, o->config.top_k);
-        if (e->top_p < 1)
+        if (e->top_p != ABSENT)
             printf(", of these the fewest with %g of the weight", e->top_p);
         if (e->anchor != ABSENT)
             printf(", weights anchored to the best %" PRId64, e->anchor);
@@ -293,7 +298,7 @@ static const char about[] =
     "reads a Hugging Face folder, whose masks decide if its config.json has an expert_mask block; --run "
     "reads\n"
     "what `beam train` has trained so far (output_dir, or one checkpoint folder in it).\n\n"
-    "--top-k N is the baseline: masks off, and only the N best of a token's candidates run.\n\n"
+    "--top-k N and --top-p P are the baselines: masks off, and only the best of a token's candidates run.\n\n"
     "--json also says how many experts each token of a piece of the text keeps (its first row), for beam "
     "report.\n\n"
     "Documents are packed into rows of --sequence tokens without seeing one another. Distinct experts are\n"
@@ -307,7 +312,7 @@ static const char examples[] = "  beam eval --model runs/masks-export --data val
 beam_status beam_verb_eval(int argc, char **argv)
 {
     eval_options e = {.top_k = ABSENT,
-                      .top_p = 1,
+                      .top_p = ABSENT,
                       .anchor = ABSENT,
                       .batch_rows = ABSENT,
                       .sequence = ABSENT,

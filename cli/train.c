@@ -13,7 +13,8 @@ beam_status beam_verb_train(int argc, char **argv)
     const beam_command command = {
         .synopsis = "train CONFIG [key=value ...]",
         .about =
-            "Fine-tunes the mask gates of a model (trainable: masks), or all its weights (trainable: all).\n"
+            "Fine-tunes the mask gates of a model (trainable: masks), these and its routers\n"
+            "(masks+router), or all its weights (all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
             "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n\n"
             "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"

@@ -51,6 +51,7 @@ static beam_status read_load(const beam_json_object *o, beam_evaluation *e)
 static beam_status read_distinct(const beam_json_object *o, beam_evaluation *e)
 {
     beam_json_object sizes = *o;
+    sizes.prefix = "distinct_experts.";
     BEAM_TRY(beam_json_child(o, "distinct_experts", &sizes.json));
     for (int i = 0; sizes.json && i < BEAM_BATCH_SIZES; i++) {
         char key[8];

@@ -235,7 +235,8 @@ void beam_config_free_origins(char **origins)
 }
 
 /* The lines of all keys that decide numbers and are not at their defaults: a key that a later version adds
- * leaves the hashes of older runs alone. New text, which the caller frees. */
+ * leaves the hashes of older runs alone. So a default that decides numbers must not change: a run would go on
+ * with the new one. New text, which the caller frees. */
 static char *decisive_lines(const beam_config *c, size_t *size)
 {
     beam_config defaults = {0};

@@ -100,19 +100,20 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .initial = "hard",
      .help = "`soft` trains with experts weighed by their soft masks: all candidates run. Evaluation and "
              "export are hard."},
-    {KEY(mask.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
-     RANGE(0, 1e3), .initial = "1",
-     .help = "Of the soft masks in training: sigmoid(mask logit / temperature)."},
-    {KEY(mask.temperature_end), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
-     RANGE(0, 1e3), .initial = "1",
-     .help = "The temperature falls (or grows) to this over the run, by the same factor every step."},
+    {KEY(mask.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, RANGE(1e-3, 100),
+     .initial = "1", .help = "Of the soft masks in training: sigmoid(mask logit / temperature)."},
+    {KEY(mask.temperature_end), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, RANGE(1e-3, 100),
+     .initial = "1",
+     .help =
+         "The temperature falls (or grows) to this over the run, by the same factor every step. Other than "
+         "1 it needs `mask.threshold: 0.5`: exported masks have no temperature."},
 
     {KEY(distill.weight), .group = "Self-distillation", .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS,
      RANGE(0, 1), .initial = "0",
      .help = "Share of the loss that is the divergence from the unmasked model's predictions; the targets "
              "have the rest. Needs `trainable: masks`; one more forward pass."},
-    {KEY(distill.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS | BEAM_KEY_ABOVE_MIN,
-     RANGE(0, 1e3), .initial = "1", .help = "Of both distributions; the divergence counts its square times."},
+    {KEY(distill.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, RANGE(1e-3, 1e3),
+     .initial = "1", .help = "Of both distributions; the divergence counts its square times."},
 
     {KEY(dataset), .group = "Data", .kind = BEAM_KEY_TEXT, .flags = BEAM_KEY_REQUIRED, .initial = "",
      .aliases = "datasets",

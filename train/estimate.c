@@ -41,6 +41,17 @@ static uint64_t export_bytes(const beam_config *c, const beam_parameter_count *c
     return base_bytes(c->model_name_or_path, count) + gates;
 }
 
+/* Of one token of a step, the teacher's pass included. */
+static double token_flops(const beam_config *c, const beam_model_config *model, double active)
+{
+    const double sequence = (double)c->cutoff_len, k = (double)model->top_k;
+    const beam_flops f = beam_flops_of(model, beam_model_options_of(c).scope, sequence, active);
+    beam_model_config teacher = *model;
+    teacher.mask.present = false;
+    return f.forward + f.backward +
+           (c->distill.weight > 0 ? beam_flops_of(&teacher, BEAM_SCOPE_NONE, sequence, k).forward : 0);
+}
+
 beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
 {
     const beam_gate_request gates = beam_gate_request_of(c);
@@ -56,11 +67,10 @@ beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
     out->checkpoints = c->save_total_limit + 1;
     out->export = export_bytes(c, &out->count);
     const double k = (double)out->model.top_k;
-    out->active = c->mask.target_active < k ? c->mask.target_active : k; /* NaN: no target */
-    const beam_flops f =
-        beam_flops_of(&out->model, beam_model_options_of(c).scope, (double)c->cutoff_len, out->active);
+    const bool hard = c->mask.form == BEAM_FORM_HARD;                            /* soft masks drop nothing */
+    out->active = hard && c->mask.target_active < k ? c->mask.target_active : k; /* NaN: no target */
     const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps;
-    out->step_flops = (double)(rows * c->cutoff_len) * (f.forward + f.backward);
+    out->step_flops = (double)(rows * c->cutoff_len) * token_flops(c, &out->model, out->active);
     return BEAM_OK;
 }
 

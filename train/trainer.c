@@ -58,6 +58,15 @@ static beam_status check_together(const beam_trainer *t)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "mask.mode is off, but %s has mask gates; give the base model it was made from",
                          c->model_name_or_path);
+    /* Only where both put the cut at u = 0 do the exported masks, without a temperature, keep what the last
+     * steps kept. */
+    if (m->mask.present && c->mask.temperature_end != 1 && m->mask.threshold != 0.5)
+        return BEAM_FAIL(
+            BEAM_ECONFIG,
+            "mask.temperature_end is %g and the masks' threshold %g: evaluation and export know no "
+            "temperature and would drop other experts than the last steps do; end at 1, or take "
+            "mask.threshold: 0.5",
+            c->mask.temperature_end, m->mask.threshold);
     if (c->mask.target_active > (double)m->top_k) /* false for NaN: no target */
         return BEAM_FAIL(BEAM_ECONFIG, "mask.target_active is %g, but %s runs only %lld experts per token",
                          c->mask.target_active, c->model_name_or_path, (long long)m->top_k);
@@ -186,18 +195,30 @@ static int64_t union_group(const beam_config *c, const beam_batch *batch)
     return c->mask.union_batch < batch->tokens ? c->mask.union_batch : batch->tokens;
 }
 
-/* The mask terms of a micro-batch that has `share` of the step's tokens. */
-static beam_mask_terms mask_terms(const beam_trainer *t, const beam_batch *batch, double penalty,
-                                  int64_t tokens, double share)
+/* Groups of the micro-batch with a real token, at least 1 so that one can divide by it. */
+static int64_t union_groups(const beam_batch *batch, int64_t group)
+{
+    const int64_t stride = batch->tokens / group;
+    int64_t used = 0;
+    for (int64_t i = 0; i < stride; i++) {
+        int64_t j = 0;
+        while (j < group && !batch->counted[i + j * stride])
+            j++;
+        used += j < group;
+    }
+    return used > 0 ? used : 1;
+}
+
+/* The mask terms of a micro-batch. `unions` is the share of one group of one layer in the step's L_union. */
+static beam_mask_terms mask_terms(const beam_trainer *t, double penalty, int64_t tokens, int64_t group,
+                                  double unions)
 {
     const beam_config *c = t->config;
     const beam_model_config *m = beam_model_config_of(t->model);
-    const double layers = (double)beam_moe_layers(m);
-    const int64_t group = union_group(c, batch), groups = batch->tokens / group;
     return (beam_mask_terms){
-        .penalty = penalty / (layers * (double)tokens * (double)m->top_k),
+        .penalty = penalty / ((double)beam_moe_layers(m) * (double)tokens * (double)m->top_k),
         .squared = c->mask.penalty_norm == BEAM_NORM_L2,
-        .union_weight = c->mask.union_penalty * share / (layers * (double)groups),
+        .union_weight = c->mask.union_penalty * unions,
         .union_group = group,
     };
 }
@@ -228,15 +249,17 @@ static beam_status accumulate(beam_trainer *t, double penalty, int64_t targets, 
         const int64_t row = t->state.rows + i * c->per_device_train_batch_size;
         BEAM_TRY(beam_loader_read(t->train, row, -1, &batch));
         const double share = (double)batch->counted_total / (double)tokens;
+        const int64_t group = union_group(c, batch);
+        const double unions = share / (layers * (double)union_groups(batch, group));
         beam_model_forward(t->model, batch, 1.0 / (double)targets);
-        const beam_backward_args args = {.masks = mask_terms(t, batch, penalty, tokens, share),
+        const beam_backward_args args = {.masks = mask_terms(t, penalty, tokens, group, unions),
                                          .balance = c->router_aux_loss_coef * share};
         beam_model_backward(t->model, &args);
         BEAM_TRY(beam_model_result(t->model, &result));
         sums->loss += result.loss;
         sums->divergence += result.divergence;
         sums->balance += result.balance * share;
-        sums->unions += result.unions * share / (layers * (double)(batch->tokens / args.masks.union_group));
+        sums->unions += result.unions * unions;
         beam_tree_push(&t->tree, &t->backend);
     }
     return BEAM_OK;

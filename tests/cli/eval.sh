@@ -100,6 +100,12 @@ expect 2 "--top-p 0: expected" eval --model base --data data.h5 --top-p 0
 expect 2 "--anchor -3: expected" eval --model base --data data.h5 --top-k 1 --anchor -3
 expect 0 "\"pruned_to\":2,\"top_p\":0.6," eval --model base --data data.h5 --top-p 0.6 --json
 expect 0 "anchored to the best 2" eval --model base --data data.h5 --top-k 1 --anchor 2
+expect 2 "--anchor -1: expected" eval --model base --data data.h5 --top-k 1 --anchor -1
+expect 2 "--anchor 3: base has 2 candidates" eval --model base --data data.h5 --top-k 1 --anchor 3
+expect 2 "--top-p -1: expected" eval --model base --data data.h5 --top-p -1
+expect 2 "--top-k -1: base has 2 candidates" eval --model base --data data.h5 --top-k -1
+expect 0 "\"masks\":false,\"loss\":$full," eval --model masked --data data.h5 --top-p 1 --json
+expect 2 "cannot be combined" eval --model masked --data data.h5 --top-p 1 --masks on
 expect 2 "--sequence 65" eval --model base --data data.h5 --sequence 65
 expect 2 "which text?" eval --model base
 expect 2 "which model?" eval --data data.h5

@@ -71,7 +71,7 @@ static void not_an_evaluation(void **state)
     refused("{" HEAD ",\"expert_load\":[[1,\"x\"]]}", "holds \"x\"; expected numbers from 0");
     refused("{" HEAD ",\"expert_load\":[[1,-1]]}", "holds -1");
     refused("{" HEAD ",\"distinct_experts\":[2]}", "distinct_experts");
-    refused("{" HEAD ",\"distinct_experts\":{\"2\":-1}}", "-1");
+    refused("{" HEAD ",\"distinct_experts\":{\"2\":-1}}", "\"distinct_experts.2\" is -1");
     refused("{" HEAD ",\"sample\":{\"ids\":[1,-1],\"kept\":[1,1]}}", "-1");
     refused("{" HEAD ",\"sample\":{\"ids\":[1,2],\"kept\":[1]}}", "expected a list of 2 numbers");
     refused("{" HEAD ",\"masks\":1}", "true or false");

@@ -18,6 +18,7 @@ typedef struct {
     double penalty, union_penalty, temperature;
     bool squared;
     double teacher, teacher_temperature; /* weight 0: none */
+    bool give_back;
 } terms;
 
 typedef struct {
@@ -31,7 +32,8 @@ static const int64_t group = 3; /* of 13 tokens: four groups, the last token in 
 
 static void open_model(fixture *f, const terms *what, beam_scope scope)
 {
-    const beam_model_config c = tiny_config(true, false, false);
+    beam_model_config c = tiny_config(true, false, false);
+    c.mask.give_back = what->give_back;
     *f = (fixture){.what = *what};
     tiny_batch_make(&f->b);
     assert_int_equal(beam_backend_cpu(&f->be, 1), BEAM_OK);
@@ -122,7 +124,7 @@ static void backward_is_the_derivative(void **state)
         {"union", .union_penalty = 1.3, .temperature = 1},
         {"teacher", .temperature = 1, .teacher = 0.6, .teacher_temperature = 2},
         {"teacher alone", .temperature = 1, .teacher = 1, .teacher_temperature = 1},
-        {"all", 0.4, 0.9, 1.7, true, 0.3, 0.8},
+        {"all", 0.4, 0.9, 1.7, true, 0.3, 0.8, true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -154,6 +156,42 @@ static void nothing_to_learn_from_oneself(void **state)
     close_model(&f);
 }
 
+static void count_layer(void *context, const beam_moe_seen *seen)
+{
+    (void)seen;
+    ++*(int *)context;
+}
+
+/* Only the pass that trains is seen and counted, and its part in the loss of the targets is as without a
+ * teacher. */
+static void nobody_sees_the_teacher(void **state)
+{
+    static const terms with = {"with", .temperature = 1, .teacher = 0.5, .teacher_temperature = 2},
+                       without = {"without", .temperature = 1};
+    double stats[2][TINY_STATS] = {{0}};
+    double loss[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        beam_forward_result r;
+        int layers = 0;
+        open_model(&f, i ? &with : &without, BEAM_SCOPE_MASKS);
+        beam_model_observe(f.model, count_layer, &layers);
+        beam_model_forward(f.model, &f.b.batch, 1);
+        assert_int_equal(beam_model_result(f.model, &r), BEAM_OK);
+        assert_int_equal(beam_model_take_stats(f.model, stats[i]), BEAM_OK);
+        assert_int_equal(layers, beam_moe_layers(beam_model_config_of(f.model)));
+        assert_true((r.divergence > 0) == (i == 1));
+        loss[i] = r.loss;
+        beam_model_forward(f.model, &f.b.batch, 0); /* evaluation has no teacher */
+        assert_int_equal(beam_model_result(f.model, &r), BEAM_OK);
+        assert_true(r.divergence == 0 && r.loss == loss[i]);
+        close_model(&f);
+    }
+    assert_true(loss[0] == loss[1]);
+    assert_memory_equal(stats[0], stats[1], sizeof stats[0]);
+}
+
 /* The routers' gradients are those of training everything; nothing of the base besides has one. */
 static void routers_train_alone(void **state)
 {
@@ -164,6 +202,11 @@ static void routers_train_alone(void **state)
     open_model(&all, &what, BEAM_SCOPE_ALL);
     pass(&some);
     pass(&all);
+    for (int i = 0; i < 2; i++) { /* and the load-balancing loss on top */
+        fixture *f = i ? &all : &some;
+        beam_model_forward(f->model, &f->b.batch, 1);
+        beam_model_backward(f->model, &(beam_backward_args){.balance = 0.5});
+    }
     const beam_params a = beam_model_params(some.model), b = beam_model_params(all.model);
     int routers = 0;
     for (int i = 0; i < a.n; i++) {
@@ -183,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backward_is_the_derivative),
         cmocka_unit_test(nothing_to_learn_from_oneself),
+        cmocka_unit_test(nobody_sees_the_teacher),
         cmocka_unit_test(routers_train_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,6 +117,20 @@ static void test_hash_sees_numbers_only(void **state)
     const beam_config seed = loaded(NEEDED, SAYING("seed=43"));
     const beam_config rate = loaded(NEEDED, SAYING("learning_rate=0.0010000000000000002"));
     assert_true(beam_config_hash(&a) == beam_config_hash(&same));
+    static const char *const keys[] = {
+        "mask.form=soft",       "mask.temperature=2",    "mask.temperature_end=2",
+        "mask.penalty_norm=l2", "mask.union_penalty=2",  "mask.union_batch=2",
+        "mask.protect=1:0",     "mask.protect=1:2",      "mask.token_features=false",
+        "distill.weight=1",     "distill.temperature=2", "trainable=masks+router",
+        "num_experts_per_tok=2"};
+    enum { KEYS = sizeof keys / sizeof *keys };
+    uint64_t hash[KEYS + 1] = {[KEYS] = beam_config_hash(&a)};
+    for (int i = 0; i < KEYS; i++) {
+        const beam_config c = loaded(NEEDED, SAYING(keys[i]));
+        hash[i] = beam_config_hash(&c);
+        for (int j = 0; j <= KEYS; j++)
+            assert_true(j == i || (j > i && j < KEYS) || hash[i] != hash[j]);
+    }
     assert_true(beam_config_hash(&a) != beam_config_hash(&seed));
     assert_true(beam_config_hash(&a) != beam_config_hash(&rate));
 }

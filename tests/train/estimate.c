@@ -91,20 +91,23 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
 static void plan_is_what_is_allocated(void **state)
 {
     (void)state;
-    static const beam_scope scopes[] = {BEAM_SCOPE_NONE, BEAM_SCOPE_MASKS, BEAM_SCOPE_ALL};
+    static const beam_scope scopes[] = {BEAM_SCOPE_NONE, BEAM_SCOPE_MASKS, BEAM_SCOPE_ROUTERS,
+                                        BEAM_SCOPE_ALL};
     beam_backend be;
     assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
     for (int i = 0; i < MODELS; i++) {
         beam_model_config c = read_model(i);
         c.mask = (beam_mask_config){
             .present = true, .threshold = 0.5, .bias = true, .router_features = true, .give_back = i == 1};
-        for (int s = 0; s < 3; s++)
+        for (int s = 0; s < 4; s++)
             for (int checkpointing = 0; checkpointing < 2; checkpointing++)
                 same_as_allocated(&c,
                                   &(beam_model_options){.scope = scopes[s],
                                                         .max_tokens = 24,
                                                         .checkpointing = checkpointing != 0},
                                   &be);
+        same_as_allocated(
+            &c, &(beam_model_options){.scope = BEAM_SCOPE_MASKS, .max_tokens = 24, .distill = {0.5, 2}}, &be);
     }
     beam_backend_close(&be);
 }
@@ -137,6 +140,28 @@ static void estimate_of_a_configuration(void **state)
     c.per_device_train_batch_size = 1 << 16;
     assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
     assert_true(message_has("a micro-batch may have up to 2^31 - 1 tokens"));
+}
+
+/* The teacher's pass runs all candidates and no gates; soft masks drop nothing. */
+static void teacher_and_soft_masks_cost(void **state)
+{
+    (void)state;
+    const char *keys[] = {"cutoff_len=10", "per_device_train_batch_size=3", "mask.target_active=1.5"};
+    read_model(0);
+    beam_config c = configure(keys, 3);
+    beam_estimate plain, taught, soft;
+    assert_int_equal(beam_estimate_make(&c, &plain), BEAM_OK);
+    c.distill.weight = 0.5;
+    assert_int_equal(beam_estimate_make(&c, &taught), BEAM_OK);
+    const beam_model_config base = read_model(0);
+    const double forward = beam_flops_of(&base, BEAM_SCOPE_NONE, 10, (double)base.top_k).forward;
+    assert_true(fabs(taught.step_flops - plain.step_flops - 30 * forward) <= 1e-9 * taught.step_flops);
+    assert_true(taught.train.model.activations >= plain.train.model.activations + 30 * 16 * sizeof(float));
+    assert_true(taught.eval.total == plain.eval.total);
+    c.distill.weight = 0;
+    c.mask.form = BEAM_FORM_SOFT;
+    assert_int_equal(beam_estimate_make(&c, &soft), BEAM_OK);
+    assert_true(soft.active == 2 && soft.step_flops > plain.step_flops);
 }
 
 static size_t total_with(const beam_config *c)
@@ -319,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_is_what_is_allocated),
         cmocka_unit_test(estimate_of_a_configuration),
+        cmocka_unit_test(teacher_and_soft_masks_cost),
         cmocka_unit_test(advice_is_followed),
         cmocka_unit_test(larger_than_any_machine_is_refused),
         cmocka_unit_test(larger_than_64_bits_is_refused),

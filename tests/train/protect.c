@@ -288,6 +288,24 @@ static void all_weights_and_give_back(void **state)
     check_run(&c, &list);
 }
 
+/* At the highest temperature too, q is 1 to the last bit: no gradient reaches what is protected. */
+static void routers_and_hot_soft_masks(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {HARSH,
+                                       "mask.protect=0:2 1:4",
+                                       "trainable=masks+router",
+                                       "mask.form=soft",
+                                       "mask.temperature=100",
+                                       "mask.temperature_end=100",
+                                       "mask.union_penalty=5",
+                                       NULL};
+    const beam_protect list = {.n = 2, .at = {{0, 2}, {1, 4}}};
+    const beam_config c = tiny_run_config("hot", keys);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    check_run(&c, &list);
+}
+
 static void auto_protects_what_was_planted(void **state)
 {
     (void)state;
@@ -320,10 +338,10 @@ static void auto_protects_what_was_planted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_the_key_accepts),           cmocka_unit_test(what_the_model_lacks_is_refused),
-        cmocka_unit_test(keys_that_do_not_go_together),   cmocka_unit_test(a_list_stays_whatever_the_penalty),
-        cmocka_unit_test(gates_that_a_model_brings),      cmocka_unit_test(all_weights_and_give_back),
-        cmocka_unit_test(auto_protects_what_was_planted),
+        cmocka_unit_test(what_the_key_accepts),         cmocka_unit_test(what_the_model_lacks_is_refused),
+        cmocka_unit_test(keys_that_do_not_go_together), cmocka_unit_test(a_list_stays_whatever_the_penalty),
+        cmocka_unit_test(gates_that_a_model_brings),    cmocka_unit_test(all_weights_and_give_back),
+        cmocka_unit_test(routers_and_hot_soft_masks),   cmocka_unit_test(auto_protects_what_was_planted),
     };
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
 }

@@ -67,6 +67,50 @@ static void union_penalty_touches_fewer_experts(void **state)
         fail_msg("union of a group: %g of the experts with the penalty, %g without", after, before);
 }
 
+/* In groups of one token, U is K / E of the mean mask: of real tokens, however many groups are padding. */
+static void union_leaves_padding_out(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"packing=false", "mask.union_penalty=0.5", "mask.union_batch=1", NULL};
+    const beam_config c = tiny_run_config("union-padded", keys);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    const double u = tiny_run_metric(&c, "union_loss"), q = tiny_run_metric(&c, "mask_loss");
+    if (!(fabs(u - 3.0 / 6.0 * q) <= 1e-6))
+        fail_msg("union_loss %g, half the mask_loss is %g", u, q / 2);
+}
+
+/* Exported masks have no temperature: a run must end where they cut. */
+static void temperature_moves_the_threshold(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"mask.threshold=0.7", "mask.temperature=2", "mask.temperature_end=0.1",
+                                       NULL};
+    static const char *const ends_at_one[] = {"mask.threshold=0.7", "mask.temperature=2", NULL};
+    const beam_config c = tiny_run_config("cut", keys), d = tiny_run_config("cut-at-one", ends_at_one);
+    tiny_run_expect(&c, 0, BEAM_ECONFIG);
+    assert_non_null(strstr(beam_last_error(), "mask.temperature_end is 0.1 and the masks' threshold 0.7"));
+    tiny_run_expect(&d, 0, BEAM_OK);
+}
+
+/* Recomputing layers changes no bit, whatever passes there are. */
+static void teacher_with_recomputation(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"distill.weight=0.5",  "mask.union_penalty=0.5", "mask.union_batch=8",
+                                        "mask.give_back=true", "packing=false",          NULL};
+    static const char *const again[] = {"distill.weight=0.5",
+                                        "mask.union_penalty=0.5",
+                                        "mask.union_batch=8",
+                                        "mask.give_back=true",
+                                        "packing=false",
+                                        "gradient_checkpointing=true",
+                                        NULL};
+    const beam_config a = tiny_run_config("kept", plain), b = tiny_run_config("recomputed", again);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_same(&a, &b);
+}
+
 /* The model of the run's last checkpoint, and its first one: the same seed without a step. */
 typedef struct {
     beam_backend be;
@@ -152,6 +196,9 @@ int main(void)
         cmocka_unit_test(teacher_and_union),
         cmocka_unit_test(soft_masks_anneal),
         cmocka_unit_test(union_penalty_touches_fewer_experts),
+        cmocka_unit_test(union_leaves_padding_out),
+        cmocka_unit_test(temperature_moves_the_threshold),
+        cmocka_unit_test(teacher_with_recomputation),
         cmocka_unit_test(masks_and_routers),
         cmocka_unit_test(gates_without_the_token),
         cmocka_unit_test(fewer_candidates),
