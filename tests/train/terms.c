@@ -111,6 +111,29 @@ static void teacher_with_recomputation(void **state)
     tiny_run_same(&a, &b);
 }
 
+/* Every target weighs the same, in whatever micro-batch it stands. */
+static void micro_batches_do_not_matter(void **state)
+{
+    (void)state;
+#define TERMS                                                                                                \
+    "distill.weight=0.5", "distill.temperature=2", "mask.penalty_norm=l2", "packing=false",                  \
+        "mask.union_penalty=0.5", "mask.union_batch=1"
+    static const char *const one[] = {TERMS, "per_device_train_batch_size=6", "gradient_accumulation_steps=1",
+                                      NULL};
+    static const char *const two[] = {TERMS, "per_device_train_batch_size=3", "gradient_accumulation_steps=2",
+                                      NULL};
+    static const char *const metrics[] = {"loss", "divergence", "union_loss", "grad_norm", "mask_loss"};
+#undef TERMS
+    const beam_config a = tiny_run_config("together", one), b = tiny_run_config("apart", two);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        const double x = tiny_run_metric(&a, metrics[i]), y = tiny_run_metric(&b, metrics[i]);
+        if (!(fabs(x - y) <= 1e-4 * fabs(x)))
+            fail_msg("%s: %.9g at once, %.9g in two micro-batches", metrics[i], x, y);
+    }
+}
+
 /* The model of the run's last checkpoint, and its first one: the same seed without a step. */
 typedef struct {
     beam_backend be;
@@ -199,6 +222,7 @@ int main(void)
         cmocka_unit_test(union_leaves_padding_out),
         cmocka_unit_test(temperature_moves_the_threshold),
         cmocka_unit_test(teacher_with_recomputation),
+        cmocka_unit_test(micro_batches_do_not_matter),
         cmocka_unit_test(masks_and_routers),
         cmocka_unit_test(gates_without_the_token),
         cmocka_unit_test(fewer_candidates),
