@@ -60,6 +60,8 @@ typedef struct {
     int64_t shared_size;                /* width of the shared expert (several count as one); 0: none */
     bool shared_gate;                   /* its output is multiplied by sigmoid(w.x) */
     double router_aux_loss_coef;
+    int64_t null_experts; /* N, which do nothing: the router's rows behind the experts'; not part of
+                             config.json */
 
     beam_mask_config mask;
 } beam_model_config;
@@ -71,6 +73,12 @@ static inline int64_t beam_moe_layers(const beam_model_config *c)
     for (int64_t i = 0; i < c->layers; i++)
         n += c->moe_layer[i];
     return n;
+}
+
+/* Rows of the router. */
+static inline int64_t beam_router_rows(const beam_model_config *c)
+{
+    return c->experts + c->null_experts;
 }
 
 /* Fills what is still 0 with what plain grouped-query attention over evenly weighted experts has: kv_heads,

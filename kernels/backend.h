@@ -17,7 +17,10 @@ typedef struct beam_backend beam_backend;
 
 /* Which candidates a token has, which of them it keeps, and where each (token, candidate) pair stands once
  * pairs are grouped by expert. Rows of one expert are contiguous, its kept pairs first, each group in order
- * of tokens. */
+ * of tokens.
+ *
+ * E is that of `kept`. Candidates with ids from E on are null experts (AdaMoE, arXiv:2406.13233), which do
+ * nothing: weight 0, never kept. Their pairs are in no group; their rows stand behind all groups. */
 typedef struct {
     beam_tensor expert; /* i32  [T,K] candidates, best first; equal scores: lower id first        */
     beam_tensor weight; /* real [T,K] combine weight g of the base model, before the mask         */
@@ -26,7 +29,7 @@ typedef struct {
     beam_tensor keep;   /* u8   [T,K] m: 1 = this expert runs                                     */
     beam_tensor row;    /* i32  [T,K] row of the pair in the grouped order, a permutation of 0..R */
     beam_tensor pair;   /* i32  [R]   inverse of row: t*K + k                                     */
-    beam_tensor first;  /* i32  [E+1] first row of each expert; first[E] = R                      */
+    beam_tensor first;  /* i32  [E+1] first row of each expert; first[E] = R without null experts */
     beam_tensor kept;   /* i32  [E]   kept rows of each expert: first[e] .. first[e]+kept[e]      */
 } beam_route;
 
@@ -50,11 +53,11 @@ typedef struct {
 
 /* From a router's probabilities to candidates and their weights. */
 typedef struct {
-    bool normalize; /* weights are divided by their sum, */
+    bool normalize; /* weights are divided by their sum (over candidates that are not null), */
     double scale;   /* then multiplied by this (1: as they are) */
     /* Group-limited top-k (DeepSeek-V2, arXiv:2405.04434): the experts form `groups` runs of equal length,
      * and candidates come from the `kept_groups` whose best expert is best. groups == kept_groups: no limit.
-     */
+     * Null experts go with one group only. */
     int groups, kept_groups;
 } beam_router_rule;
 

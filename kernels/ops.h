@@ -112,11 +112,14 @@ void beam_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, bea
 /* Mixture of experts. */
 
 /* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest that the rule allows (ties: lower id first,
- * of groups too), route.weight = their prob as the rule says. K <= kept_groups * (E / groups). */
+ * of groups too), route.weight = their prob as the rule says. K <= kept_groups * (E / groups). In the ops of
+ * routers E counts null experts too: the columns from the E of route.kept on. Their weight is 0; so is that
+ * of all candidates that are to be normalised where the null ones leave them less than 1e-30 in all. */
 void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                       beam_router_rule rule);
 
-/* dlogits[T,E] (overwritten) from dweight[T,K], the gradient of route.weight, plus, for counted tokens,
+/* dlogits[T,E] (overwritten) from dweight[T,K], the gradient of route.weight (a constant 0 is that of a null
+ * expert, so its dweight counts for nothing), plus, for counted tokens,
  * dprob[E] (optional): a gradient of every probability that is the same for all tokens (load balancing). */
 void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
                       beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule);
@@ -127,7 +130,8 @@ void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *rout
                       beam_tensor counted);
 
 /* No mask gate: candidates run as the rule says (at least one if keep > 0), q = 1, u = 0; kept weights are
- * multiplied by the rule's gain. Only pruning wants a gain other than 1; a mask never does. */
+ * multiplied by the rule's gain. Only pruning wants a gain other than 1; a mask never does. Null experts do
+ * not run, and have q = 0. */
 void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule);
 
 /* u of every candidate from product[T,E] = x W_m^T and the other terms, q = sigmoid(u / temperature), m = (u
@@ -168,7 +172,8 @@ void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiv
  * sums of q and q^2 over candidates / K, and kept pairs per expert. */
 void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted);
 
-/* Groups the pairs by expert, kept pairs first: fills row, pair, first, kept from expert and keep. */
+/* Groups the pairs by expert, kept pairs first, null experts last: fills row, pair, first, kept from expert
+ * and keep. */
 void beam_route_plan(beam_backend *be, const beam_route *route);
 
 /* rows_x[R,D]: row r = x[token of pair r]. Backward: dx[T,D] += the sum over its rows, in the order of k. */

@@ -37,6 +37,16 @@ static bool has_terms(const beam_backend *be, const beam_gate_terms *terms, int6
            beam_is_absent_or(terms->rank_bias, be->real, BEAM_DIMS(top_k));
 }
 
+/* `columns` candidates to choose from: the experts, and null ones behind them, which no limit of groups
+ * knows.
+ */
+static bool has_columns(const beam_route *route, int64_t columns, beam_router_rule rule)
+{
+    const int64_t experts = route->kept.dim[0];
+    return beam_is(route->kept, BEAM_I32, BEAM_DIMS(experts)) && experts > 0 &&
+           (experts == columns || (experts < columns && rule.groups == 1));
+}
+
 /* The groups are equal, and those kept hold enough experts for the candidates. */
 static bool is_possible(beam_router_rule rule, int64_t experts, int64_t top_k)
 {
@@ -53,6 +63,7 @@ void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor pro
     BEAM_ASSERT(logits.dtype == be->real && logits.ndim == 2 && beam_is_like(prob, logits));
     BEAM_ASSERT(is_per_pair(route->weight, be->real, route));
     BEAM_ASSERT(is_possible(rule, logits.dim[1], route->expert.dim[1]));
+    BEAM_ASSERT(has_columns(route, logits.dim[1], rule));
     be->ops->router_topk(be, route, prob, logits, rule);
 }
 
@@ -66,7 +77,7 @@ void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight
     BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) && beam_is_like(dlogits, prob));
     BEAM_ASSERT(beam_is_absent_or(dprob, be->real, BEAM_DIMS(experts)));
     BEAM_ASSERT(!dprob.data || beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
-    BEAM_ASSERT(is_possible(rule, experts, route->expert.dim[1]));
+    BEAM_ASSERT(is_possible(rule, experts, route->expert.dim[1]) && has_columns(route, experts, rule));
     be->ops->router_grad(be, dlogits, dweight, route, prob, dprob, counted, rule);
 }
 
@@ -86,6 +97,7 @@ void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule r
 {
     if (be->status)
         return;
+    BEAM_ASSERT(has_candidates(route, route->expert.dim[0], route->kept.dim[0]));
     BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
     BEAM_ASSERT(rule.keep >= 0 && rule.share > 0 && rule.share <= 1 && rule.anchor >= 0);
     be->ops->gate_open(be, route, rule);

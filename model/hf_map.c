@@ -112,6 +112,12 @@ static void set_order(const beam_model_config *c, const char *name, beam_hf_tens
     BEAM_ASSERT(t->part == BEAM_PART_WHOLE || t->rows % t->head == 0);
 }
 
+/* Checkpoints have no rows of null experts. */
+static int64_t saved_rows(const builder *b, const beam_param *p)
+{
+    return p->value.dim[0] - (ends_with(p->name, ".mlp.gate.weight") ? b->config->null_experts : 0);
+}
+
 static void add_param(builder *b, int param)
 {
     static const char experts[] = ".mlp.experts.";
@@ -127,7 +133,8 @@ static void add_param(builder *b, int param)
         add(b, param, BEAM_PART_GATE, stem, "gate_proj.weight", BEAM_DIMS(v.dim[0] / 2, v.dim[1]));
         add(b, param, BEAM_PART_UP, stem, "up_proj.weight", BEAM_DIMS(v.dim[0] / 2, v.dim[1]));
     } else {
-        beam_hf_tensor *t = add(b, param, BEAM_PART_WHOLE, strlen(name), "", v.ndim, v.dim);
+        const int64_t dim[] = {saved_rows(b, &b->params.at[param]), v.dim[1], v.dim[2], v.dim[3]};
+        beam_hf_tensor *t = add(b, param, BEAM_PART_WHOLE, strlen(name), "", v.ndim, dim);
         if (b->config->kv_rank > 0)
             set_order(b->config, name, t);
     }

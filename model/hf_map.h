@@ -52,8 +52,8 @@ typedef struct {
 /* The layout of the tensors in `file`, read from `folder`. BEAM_EMODEL if they are in both layouts. */
 beam_status beam_hf_layout_of(const beam_weights *file, const char *folder, beam_hf_layout *out);
 
-/* Every tensor of the model under Hugging Face's name, in the order of the parameters: in both layouts the
- * same runs in the same order. Free with beam_hf_map_free. */
+/* Every tensor of the model under Hugging Face's name (null experts are in none), in the order of the
+ * parameters: in both layouts the same runs in the same order. Free with beam_hf_map_free. */
 beam_status beam_hf_map_build(const beam_model_config *c, beam_params params, beam_hf_layout layout,
                               beam_hf_map *out);
 void beam_hf_map_free(beam_hf_map *map);

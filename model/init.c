@@ -15,9 +15,10 @@ static bool is_bias(const beam_param *p)
     return dot && strcmp(dot, ".bias") == 0;
 }
 
-/* normal > 0: random with that standard deviation; else the constant. In pieces: a stacked parameter is as
- * large as the experts of a layer together. */
-static beam_status fill(beam_backend *be, const beam_param *p, uint64_t seed, double normal, double constant)
+/* The numbers from number `from` on. normal > 0: random with that standard deviation; else the constant. In
+ * pieces: a stacked parameter is as large as the experts of a layer together. */
+static beam_status fill(beam_backend *be, const beam_param *p, int64_t from, uint64_t seed, double normal,
+                        double constant)
 {
     enum { PIECE = 1 << 20 };
     const int64_t n = beam_count(p->value), most = n < PIECE ? n : PIECE;
@@ -27,7 +28,7 @@ static beam_status fill(beam_backend *be, const beam_param *p, uint64_t seed, do
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to initialise %s", p->name);
     const uint64_t stream = beam_hash_string(p->name);
     beam_status status = BEAM_OK;
-    for (int64_t first = 0, count; !status && first < n; first += count) {
+    for (int64_t first = from, count; !status && first < n; first += count) {
         count = n - first < most ? n - first : most;
         for (int64_t i = 0; i < count; i++)
             values[i] = (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)(first + i))
@@ -47,8 +48,19 @@ beam_status beam_model_init_base(beam_model *m, uint64_t seed)
         if (p->flags & BEAM_MASK_GATE)
             continue;
         const double normal = is_norm(p) || is_bias(p) ? 0 : deviation;
-        BEAM_TRY(fill(beam_model_backend(m), p, seed, normal, is_norm(p) ? 1 : 0));
+        BEAM_TRY(fill(beam_model_backend(m), p, 0, seed, normal, is_norm(p) ? 1 : 0));
     }
+    return BEAM_OK;
+}
+
+beam_status beam_model_init_nulls(beam_model *m, uint64_t seed)
+{
+    const beam_params params = beam_model_params(m);
+    const beam_model_config *c = beam_model_config_of(m);
+    for (int i = 0; c->null_experts > 0 && i < params.n; i++)
+        if (strstr(params.at[i].name, ".mlp.gate.weight"))
+            BEAM_TRY(fill(beam_model_backend(m), &params.at[i], c->experts * c->hidden_size, seed,
+                          c->initializer_range, 0));
     return BEAM_OK;
 }
 
@@ -64,7 +76,7 @@ beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double ini
             value = init_bias;
         if (init == BEAM_GATES_OPEN && strstr(p->name, "mask_gate.router_scale"))
             value = 1;
-        BEAM_TRY(fill(beam_model_backend(m), p, 0, 0, value));
+        BEAM_TRY(fill(beam_model_backend(m), p, 0, 0, 0, value));
     }
     return BEAM_OK;
 }

@@ -16,6 +16,9 @@ beam_status beam_model_load(beam_model *m, const char *folder, bool gates);
  * deviation initializer_range, from counters keyed by (seed, name). */
 beam_status beam_model_init_base(beam_model *m, uint64_t seed);
 
+/* The router's rows of null experts: normal in the same way. */
+beam_status beam_model_init_nulls(beam_model *m, uint64_t seed);
+
 /* Mask gates (method: initialisation). zero: all parameters 0, as in the paper, so every u is 0 and every
  * expert is kept. open: b = init_bias, and a = 1 where the gate has router-aware terms. */
 beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double init_bias);

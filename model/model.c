@@ -224,10 +224,9 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
 {
     if (!m->load.data || balance == 0)
         return;
-    const int64_t e = m->config.experts;
-    double *load = m->host; /* [2,E], then the gradient */
+    const int64_t e = beam_router_rows(&m->config);
+    double *load = beam_model_fetch_load(m); /* [2,E+N], then the gradient */
     void *gradient = load + 2 * e;
-    beam_download(m->be, load, m->load);
     const double n = (double)(m->batch->counted_total * beam_moe_layers(&m->config));
     for (int64_t i = 0; i < e; i++) {
         const double g = n > 0 ? balance * (double)e * load[i] / (n * n) : 0;

@@ -28,14 +28,14 @@ struct beam_model {
     beam_tensor *x;
     beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
-    beam_tensor load;      /* f64 [2,E], where the router trains */
-    beam_tensor dprob;     /* real [E] */
+    beam_tensor load;      /* f64 [2,E+N], where the router trains */
+    beam_tensor dprob;     /* real [E+N] */
     beam_tensor union_sum; /* f64 [2], where masks train */
     beam_tensor stats;     /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
 
     const beam_batch *batch; /* of the last forward pass */
     bool distilled, united;  /* its head and its backward pass had these terms */
-    void *host;              /* staging for transfers: a double per token, three per expert */
+    void *host;              /* staging for transfers: a double per token, three per row of a router */
 };
 
 static inline bool beam_model_trains(const beam_model *m)
@@ -47,6 +47,9 @@ static inline bool beam_model_trains(const beam_model *m)
 beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
                                const beam_model_options *options, beam_backend *be);
 void beam_model_unprepare(beam_model *m);
+
+/* `load` of the last forward pass, in m->host. */
+double *beam_model_fetch_load(beam_model *m);
 
 /* Host memory for transfers of passes of at most `tokens` tokens. */
 beam_status beam_model_stage(beam_model *m, int64_t tokens);

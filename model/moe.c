@@ -17,7 +17,7 @@ void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype r
         .first = beam_push(a, BEAM_I32, BEAM_DIMS(e + 1)),
         .kept = beam_push(a, BEAM_I32, BEAM_DIMS(e)),
     };
-    s->prob = beam_push(a, real, BEAM_DIMS(t, e));
+    s->prob = beam_push(a, real, BEAM_DIMS(t, beam_router_rows(c)));
     s->rows_x = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
     s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
     s->rows_act = beam_push(a, real, BEAM_DIMS(r, f));
@@ -53,7 +53,7 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor product = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim); /* [T,E] */
+    beam_tensor product = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim); /* [T,E+N] */
     beam_gemm(be, product, x, false, w->router->value, true, 1, 0);
     beam_router_topk(be, &s->route, s->prob, product, router_rule(p->config));
     if (p->rule.masks) {
@@ -109,7 +109,9 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     if (p->load.data)
         beam_router_load(be, p->load, &s->route, s->prob, p->counted);
 
-    const bool all = complete || p->rule.form == BEAM_MASK_SOFT;
+    /* Without masks a dropped pair has no gradient. Its dpair is then made of whatever is in its row, and is
+     * used for nothing. */
+    const bool all = (complete && p->rule.masks) || p->rule.form == BEAM_MASK_SOFT;
     const beam_rows_of rows = all ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
     beam_route_gather(be, s->rows_x, x, &s->route, rows);
     beam_grouped_gemm(be, s->rows_gate_up, s->rows_x, w->gate_up->value, true, &s->route, rows);

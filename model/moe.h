@@ -13,7 +13,7 @@
 /* Kept from forward for backward. */
 typedef struct {
     beam_route route;
-    beam_tensor prob;                     /* [T,E] softmax of the router */
+    beam_tensor prob;                     /* [T,E+N] softmax of the router */
     beam_tensor rows_x;                   /* [R,D] the pairs' inputs, grouped by expert */
     beam_tensor rows_gate_up;             /* [R,2F] */
     beam_tensor rows_act;                 /* [R,F] */
@@ -25,8 +25,8 @@ typedef struct {
 void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                      beam_arena *a);
 
-/* y[T,D] += mixture(x[T,D]). complete: all candidates' outputs are kept for backward; otherwise kept pairs
- * only. stats: f64 [BEAM_STAT_EXPERTS + E] +=. */
+/* y[T,D] += mixture(x[T,D]). complete: what backward needs is kept, with masks all candidates' outputs;
+ * otherwise kept pairs only. stats: f64 [BEAM_STAT_EXPERTS + E] +=. */
 void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
                       beam_tensor y, beam_tensor stats, bool complete);
 

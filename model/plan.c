@@ -29,7 +29,7 @@ static void layout_layers(beam_model *m, beam_arena *a)
 void beam_model_layout(beam_model *m, beam_arena *a)
 {
     const beam_model_config *c = &m->config;
-    const int64_t t = m->options.max_tokens, e = c->experts, half = c->rotary_dim / 2;
+    const int64_t t = m->options.max_tokens, rows = beam_router_rows(c), half = c->rotary_dim / 2;
     m->id = beam_push(a, BEAM_I32, BEAM_DIMS(t));
     m->target = beam_push(a, BEAM_I32, BEAM_DIMS(t));
     m->position = beam_push(a, BEAM_I32, BEAM_DIMS(t));
@@ -37,10 +37,10 @@ void beam_model_layout(beam_model *m, beam_arena *a)
     m->first = beam_push(a, BEAM_I32, BEAM_DIMS(t + 1));
     m->cosine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
     m->sine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
-    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + e));
+    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + c->experts));
     if (m->options.scope >= BEAM_SCOPE_ROUTERS) {
-        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, e));
-        m->dprob = beam_push(a, m->be->real, BEAM_DIMS(e));
+        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, rows));
+        m->dprob = beam_push(a, m->be->real, BEAM_DIMS(rows));
     }
     if (beam_model_trains(m))
         m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
@@ -85,8 +85,8 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
 
 beam_status beam_model_stage(beam_model *m, int64_t tokens)
 {
-    const int64_t per_expert = 3 * m->config.experts;
-    m->host = malloc((size_t)(tokens > per_expert ? tokens : per_expert) * sizeof(double));
+    const int64_t loads = 3 * beam_router_rows(&m->config);
+    m->host = malloc((size_t)(tokens > loads ? tokens : loads) * sizeof(double));
     return m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld token losses", (long long)tokens);
 }
 

@@ -2,12 +2,26 @@
 #include "model/load.h"
 #include "model/model_state.h"
 
+/* Null experts are all the same, so a token's choice between them is no imbalance: each counts as a candidate
+ * as often as they do on average. */
+double *beam_model_fetch_load(beam_model *m)
+{
+    const int64_t experts = m->config.experts, nulls = m->config.null_experts;
+    double *load = m->host, sum = 0;
+    beam_download(m->be, load, m->load);
+    for (int64_t i = 0; i < nulls; i++)
+        sum += load[experts + i];
+    for (int64_t i = 0; i < nulls; i++)
+        load[experts + i] = sum / (double)nulls;
+    return load;
+}
+
 /* E * sum over e of f_e P_e of the last forward pass. */
 static double balance_loss(beam_model *m)
 {
-    const int64_t e = m->config.experts;
-    double *load = m->host, sum = 0;
-    beam_download(m->be, load, m->load);
+    const int64_t e = beam_router_rows(&m->config);
+    const double *load = beam_model_fetch_load(m);
+    double sum = 0;
     const double n = (double)(m->batch->counted_total * beam_moe_layers(&m->config));
     for (int64_t i = 0; i < e; i++)
         sum += load[i] * load[e + i];

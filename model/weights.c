@@ -126,7 +126,7 @@ static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
         mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");
         return;
     }
-    mlp->router = add(b, b->router, BEAM_DIMS(e, d), "model.layers.%d.mlp.gate.weight", i);
+    mlp->router = add(b, b->router, BEAM_DIMS(beam_router_rows(c), d), "model.layers.%d.mlp.gate.weight", i);
     mlp->gate_up = add(b, b->matrix, BEAM_DIMS(e, 2 * f, d), "model.layers.%d.mlp.experts.gate_up_proj", i);
     mlp->down = add(b, b->matrix, BEAM_DIMS(e, d, f), "model.layers.%d.mlp.experts.down_proj", i);
     if (c->shared_size > 0)

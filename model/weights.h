@@ -38,7 +38,7 @@ typedef struct {
 } beam_mask_weights;
 
 typedef struct {
-    const beam_param *router;                       /* W_g [E,D]; NULL in a dense layer */
+    const beam_param *router;                       /* W_g [E+N,D]; NULL in a dense layer */
     const beam_param *gate_up;                      /* [E,2F,D]; dense: [2F,D] */
     const beam_param *down;                         /* [E,D,F];  dense: [D,F] */
     const beam_param *shared_gate_up, *shared_down; /* [2S,D] [D,S] of the shared expert, or NULL */

@@ -238,6 +238,12 @@ static bool base_changed(beam_model *m, const beam_export_options *options)
 beam_status beam_export(beam_model *m, const beam_export_options *options)
 {
     exporter x;
+    if (beam_model_config_of(m)->null_experts > 0)
+        return BEAM_FAIL(
+            BEAM_ECONFIG,
+            "the run trained null experts (null_experts: %lld), which no Hugging Face model has; "
+            "it can be evaluated with beam eval --run, but not exported",
+            (long long)beam_model_config_of(m)->null_experts);
     if (options->adapter_only && !beam_model_config_of(m)->mask.present)
         return BEAM_FAIL(BEAM_ECONFIG, "--adapter-only: the run trained no mask gates");
     if (options->adapter_only && base_changed(m, options))

@@ -144,10 +144,27 @@ static beam_status check_penalty(beam_config_draft *draft)
     return BEAM_OK;
 }
 
+/* A baseline of its own: masks would hide what it saves. */
+static beam_status check_nulls(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    if (c->mask.mode != BEAM_MASK_OFF)
+        return BEAM_FAIL(BEAM_ECONFIG, "%s: null_experts is for a model without masks; set mask.mode: off",
+                         origin(draft, "null_experts"));
+    if (c->trainable == BEAM_TRAIN_MASKS)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: null_experts needs routers that train, but trainable is masks (%s); set "
+                         "trainable: masks+router, or all",
+                         origin(draft, "null_experts"), origin(draft, "trainable"));
+    return BEAM_OK;
+}
+
 static beam_status check_masks(const beam_config_draft *draft)
 {
     const beam_config *c = draft->config;
-    if (c->mask.mode == BEAM_MASK_OFF && c->trainable != BEAM_TRAIN_ALL)
+    if (c->null_experts > 0)
+        BEAM_TRY(check_nulls(draft));
+    else if (c->mask.mode == BEAM_MASK_OFF && c->trainable != BEAM_TRAIN_ALL)
         return BEAM_FAIL(
             BEAM_ECONFIG,
             "%s: mask.mode is off and trainable (%s) is not all: there are no masks to train; set "

@@ -32,6 +32,7 @@ typedef struct {
     bool gradient_checkpointing;
     double router_aux_loss_coef; /* only where the router trains */
     int64_t num_experts_per_tok; /* 0: as in config.json */
+    int64_t null_experts;
 
     /* masks */
     struct {

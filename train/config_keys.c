@@ -42,6 +42,11 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .initial = "0",
      .help = "Candidates per token (top-k) in place of those of the model's config.json: the baseline that "
              "trains with fewer. 0: as the model says."},
+    {KEY(null_experts), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(0, 4096), .initial = "0",
+     .help =
+         "Experts that do nothing, added to every router (AdaMoE): the baseline whose tokens run fewer "
+         "experts when they choose these. Needs `mask.mode: off`, `trainable: masks+router` or `all`, and "
+         "some `router_aux_loss_coef`. Cannot be exported."},
 
     {KEY(mask.mode), .group = "Masks", .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS,
      .choices = "off on", .initial = "on",

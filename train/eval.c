@@ -10,7 +10,7 @@ double beam_moe_flops_saved(const beam_model_config *c, bool masks, double avg_a
     const double d = (double)c->hidden_size, k = (double)c->top_k;
     const double expert = 3 * d * (double)c->moe_intermediate_size;
     const double shared = 3 * d * (double)c->shared_size + (c->shared_gate ? d : 0);
-    const double gate = masks ? d * (double)c->experts : 0;
+    const double gate = d * (double)(masks ? c->experts : c->null_experts);
     const double given = masks && c->mask.give_back ? (k - avg_active) * d : 0;
     return 1 - (avg_active * expert + shared + gate + given) / (k * expert + shared);
 }

@@ -31,7 +31,7 @@ static void observe(void *context, const beam_moe_seen *seen)
     }
     beam_expert_use *use = p->use + seen->layer * p->experts;
     for (int64_t i = 0; i < p->batch->tokens * p->top_k; i++) {
-        if (!p->batch->counted[i / p->top_k])
+        if (!p->batch->counted[i / p->top_k] || p->expert[i] >= p->experts) /* padding; a null expert */
             continue;
         use[p->expert[i]].candidate++;
         use[p->expert[i]].weight += (double)p->weight[i];

@@ -40,24 +40,24 @@ static double shared(const beam_model_config *c)
     return mlp(c, c->shared_size) + (c->shared_gate ? 2.0 * (double)c->hidden_size : 0);
 }
 
-/* The router, or the mask gate. */
-static double gate(const beam_model_config *c)
+static double router(const beam_model_config *c)
 {
-    return 2.0 * (double)(c->hidden_size * c->experts);
+    return 2.0 * (double)(c->hidden_size * beam_router_rows(c));
 }
 
 static void add_moe(beam_flops *f, const beam_model_config *c, beam_scope scope, bool below, double active)
 {
-    const double masks = c->mask.present ? gate(c) : 0, expert = mlp(c, c->moe_intermediate_size);
+    const double masks = c->mask.present ? 2.0 * (double)(c->hidden_size * c->experts) : 0;
+    const double expert = mlp(c, c->moe_intermediate_size);
     const double wgrad = scope == BEAM_SCOPE_ALL ? 1 : 0;
-    const double run = scope == BEAM_SCOPE_NONE ? active : (double)c->top_k;
-    f->forward += run * expert + shared(c) + gate(c) + masks;
+    const double run = scope == BEAM_SCOPE_NONE || !c->mask.present ? active : (double)c->top_k;
+    f->forward += run * expert + shared(c) + router(c) + masks;
     if (below)
-        f->backward += (active * expert + shared(c)) * (1 + wgrad) + gate(c) + masks;
+        f->backward += (active * expert + shared(c)) * (1 + wgrad) + router(c) + masks;
     if (scope >= BEAM_SCOPE_MASKS)
         f->backward += masks;
     if (scope >= BEAM_SCOPE_ROUTERS)
-        f->backward += gate(c);
+        f->backward += router(c);
 }
 
 static void add_dense(beam_flops *f, const beam_model_config *c, beam_scope scope, bool below)

@@ -11,7 +11,7 @@ typedef struct {
 } beam_flops;
 
 /* One token of a pass over sequences of `sequence` tokens, when `active` of the K candidates are kept. Where
- * something trains, the forward pass computes all candidates, dgrad (and wgrad where `scope` trains the
+ * masks train, the forward pass computes all candidates, dgrad (and wgrad where `scope` trains the
  * experts) the kept ones; recomputation (gradient checkpointing) does not count. Without training only kept
  * experts run, forward. */
 beam_flops beam_flops_of(const beam_model_config *c, beam_scope scope, double sequence, double active);

@@ -22,6 +22,7 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
 {
     return (beam_gate_request){
         .top_k = c->num_experts_per_tok,
+        .null_experts = c->null_experts,
         .add = c->mask.mode == BEAM_MASK_ON,
         .bias = c->mask.init == BEAM_INIT_OPEN,
         .router_features = c->mask.router_features,
@@ -64,6 +65,25 @@ static beam_status set_top_k(const char *path, int64_t top_k, beam_model_config 
     return BEAM_OK;
 }
 
+static beam_status add_nulls(const char *path, int64_t nulls, beam_model_config *c)
+{
+    if (nulls == 0)
+        return BEAM_OK;
+    if (c->mask.present)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "null_experts: the model of %s has mask gates; give the base model it was made from",
+                         path);
+    if (c->expert_groups > 1)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "null_experts: the routers of %s choose among groups of experts, and a null expert "
+                         "belongs to none; take a model without groups",
+                         path);
+    if (beam_moe_layers(c) == 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "null_experts: no layer of %s is a mixture of experts", path);
+    c->null_experts = nulls;
+    return BEAM_OK;
+}
+
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
 {
     char path[BEAM_PATH_MAX + 32];
@@ -80,6 +100,7 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
             name);
     BEAM_TRY(beam_model_config_read(path, out));
     BEAM_TRY(set_top_k(path, gates->top_k, out));
+    BEAM_TRY(add_nulls(path, gates->null_experts, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,
@@ -100,6 +121,7 @@ static beam_status fill(beam_model *m, const char *name, const beam_gate_request
         BEAM_TRY(beam_model_init_base(m, seed));
     else
         BEAM_TRY(beam_model_load(m, name, folder_has_gates));
+    BEAM_TRY(beam_model_init_nulls(m, seed));
     if (!folder_has_gates && beam_model_config_of(m)->mask.present)
         BEAM_TRY(beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias));
     return BEAM_OK;

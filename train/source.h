@@ -9,8 +9,9 @@
 
 /* What the caller wants changed of the model in the folder. */
 typedef struct {
-    int64_t top_k; /* candidates per token in place of the folder's; 0: the folder's */
-    bool add;      /* give the model gates if the folder has none */
+    int64_t top_k;        /* candidates per token in place of the folder's; 0: the folder's */
+    int64_t null_experts; /* given to the routers of a model without gates */
+    bool add;             /* give the model gates if the folder has none */
     bool bias, router_features, token_features, give_back;
     double threshold;
     bool open; /* initialise added gates open, with `init_bias`; else zero */

@@ -50,17 +50,18 @@ static real anchored_gain(const real *weight, int64_t K, int64_t kept, int ancho
 
 void beam_cpu_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule)
 {
-    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1];
+    const int64_t tokens = route->expert.dim[0], K = route->expert.dim[1], experts = route->kept.dim[0];
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         real *weight = beam_real(route->weight) + t * K;
         const int64_t kept = kept_count(weight, K, rule);
         const real gain = anchored_gain(weight, K, kept, rule.anchor);
         for (int64_t k = 0; k < K; k++) {
+            const bool is_null = beam_i32(route->expert)[t * K + k] >= experts;
             beam_real(route->logit)[t * K + k] = 0;
-            beam_real(route->gate)[t * K + k] = 1;
-            ((uint8_t *)route->keep.data)[t * K + k] = k < kept;
-            if (k < kept)
+            beam_real(route->gate)[t * K + k] = is_null ? 0 : 1;
+            ((uint8_t *)route->keep.data)[t * K + k] = k < kept && !is_null;
+            if (k < kept && !is_null)
                 weight[k] *= gain;
         }
     }
@@ -177,8 +178,10 @@ void beam_cpu_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *
             const double q = (double)beam_real(route->gate)[r];
             soft += q;
             square += q * q;
-            kept += keep[r] != 0;
-            s[BEAM_STAT_EXPERTS + beam_i32(route->expert)[r]] += keep[r] != 0;
+            if (!keep[r]) /* a null expert has no column */
+                continue;
+            kept++;
+            s[BEAM_STAT_EXPERTS + beam_i32(route->expert)[r]] += 1;
         }
         s[BEAM_STAT_TOKENS] += 1;
         s[BEAM_STAT_KEPT] += (double)kept;

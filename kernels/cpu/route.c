@@ -10,7 +10,8 @@ static void count_pairs(int32_t *first, const int32_t *expert, int64_t pairs, in
 {
     memset(first, 0, (size_t)(experts + 1) * sizeof *first);
     for (int64_t r = 0; r < pairs; r++)
-        first[expert[r] + 1]++;
+        if (expert[r] < experts)
+            first[expert[r] + 1]++;
     for (int64_t e = 0; e < experts; e++)
         first[e + 1] += first[e];
 }
@@ -19,14 +20,27 @@ static void count_pairs(int32_t *first, const int32_t *expert, int64_t pairs, in
  * counts the rows of e that are taken. */
 static void place_pairs(const beam_route *route, int32_t *used, bool kept)
 {
-    const int64_t pairs = beam_count(route->expert);
+    const int64_t pairs = beam_count(route->expert), experts = route->kept.dim[0];
     const int32_t *expert = beam_i32(route->expert), *first = beam_i32(route->first);
     const uint8_t *keep = route->keep.data;
     int32_t *row = route->row.data, *pair = route->pair.data;
     for (int64_t r = 0; r < pairs; r++) {
-        if ((keep[r] != 0) != kept)
+        if ((keep[r] != 0) != kept || expert[r] >= experts)
             continue;
         row[r] = first[expert[r]] + used[expert[r]]++;
+        pair[row[r]] = (int32_t)r;
+    }
+}
+
+/* The pairs of null experts, behind all groups. */
+static void place_nulls(const beam_route *route)
+{
+    const int64_t pairs = beam_count(route->expert), experts = route->kept.dim[0];
+    int32_t *row = route->row.data, *pair = route->pair.data, next = beam_i32(route->first)[experts];
+    for (int64_t r = 0; r < pairs; r++) {
+        if (beam_i32(route->expert)[r] < experts)
+            continue;
+        row[r] = next++;
         pair[row[r]] = (int32_t)r;
     }
 }
@@ -44,9 +58,11 @@ void beam_cpu_route_plan(beam_backend *be, const beam_route *route)
     memset(kept, 0, (size_t)experts * sizeof *kept);
     place_pairs(route, kept, true);
     place_pairs(route, kept, false);
+    place_nulls(route);
     memset(kept, 0, (size_t)experts * sizeof *kept);
     for (int64_t r = 0; r < pairs; r++)
-        kept[expert[r]] += keep[r] != 0;
+        if (keep[r])
+            kept[expert[r]]++;
 }
 
 static bool in_rows(const beam_route *route, int64_t pair, beam_rows_of rows)

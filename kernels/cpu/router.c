@@ -67,47 +67,62 @@ static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, beam_
     }
 }
 
+/* What the weights of a token's candidates are divided by. Null experts have no part in it. They may leave
+ * the others so little that a gradient through the quotient overflows: then 0, and the weights are 0 too. NaN
+ * passes through. */
+static real divisor(const real *p, const int32_t *expert, int64_t K, int64_t experts, beam_router_rule rule)
+{
+    real sum = 0;
+    if (!rule.normalize)
+        return 1;
+    for (int64_t k = 0; k < K; k++)
+        if (expert[k] < experts)
+            sum += p[expert[k]];
+    return sum < (real)1e-30 ? 0 : sum;
+}
+
 void beam_cpu_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                           beam_router_rule rule)
 {
     const int64_t tokens = logits.dim[0], E = logits.dim[1], K = route->expert.dim[1];
+    const int64_t experts = route->kept.dim[0];
     const real scale = (real)rule.scale;
 #pragma omp parallel for num_threads(be->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         const real *logit = beam_real(logits) + t * E;
-        real *p = beam_real(prob) + t * E, *weight = beam_real(route->weight) + t * K, sum = 0;
+        real *p = beam_real(prob) + t * E, *weight = beam_real(route->weight) + t * K;
         int32_t *expert = (int32_t *)route->expert.data + t * K;
         topk(expert, K, logit, E, rule, p);
         softmax(p, logit, E);
+        const real sum = divisor(p, expert, K, experts, rule);
         for (int64_t k = 0; k < K; k++)
-            sum += weight[k] = p[expert[k]];
-        for (int64_t k = 0; k < K; k++)
-            weight[k] = (rule.normalize ? weight[k] / sum : weight[k]) * scale;
+            weight[k] = expert[k] < experts && sum != 0 ? p[expert[k]] / sum * scale : 0;
     }
 }
 
 /* dp[E] += dL/dprob of one token's candidates, from the gradient of their weights, which are scale * p, or
  * scale * p / sum of p. */
 static void weight_grad(real *dp, const real *dweight, const int32_t *expert, const real *p, int64_t K,
-                        beam_router_rule rule)
+                        int64_t experts, beam_router_rule rule)
 {
-    real sum = 1, shared = 0;
-    if (rule.normalize) {
-        sum = 0;
-        for (int64_t k = 0; k < K; k++) {
-            sum += p[expert[k]];
+    const real sum = divisor(p, expert, K, experts, rule);
+    real shared = 0;
+    if (sum == 0)
+        return;
+    for (int64_t k = 0; rule.normalize && k < K; k++)
+        if (expert[k] < experts)
             shared += dweight[k] * p[expert[k]];
-        }
-        shared /= sum;
-    }
+    shared /= sum;
     for (int64_t k = 0; k < K; k++)
-        dp[expert[k]] += (real)rule.scale * (dweight[k] - shared) / sum;
+        if (expert[k] < experts)
+            dp[expert[k]] += (real)rule.scale * (dweight[k] - shared) / sum;
 }
 
 void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
                           beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule)
 {
     const int64_t tokens = prob.dim[0], E = prob.dim[1], K = route->expert.dim[1];
+    const int64_t experts = route->kept.dim[0];
     const real *balance = beam_real(dprob);
     const uint8_t *is_counted = counted.data;
 #pragma omp parallel for num_threads(be->threads) schedule(static)
@@ -116,7 +131,7 @@ void beam_cpu_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dwe
         real *d = beam_real(dlogits) + t * E, dot = 0;
         for (int64_t e = 0; e < E; e++)
             d[e] = balance && is_counted[t] ? balance[e] : 0;
-        weight_grad(d, beam_real(dweight) + t * K, beam_i32(route->expert) + t * K, p, K, rule);
+        weight_grad(d, beam_real(dweight) + t * K, beam_i32(route->expert) + t * K, p, K, experts, rule);
 #pragma omp simd reduction(+ : dot)
         for (int64_t e = 0; e < E; e++)
             dot += p[e] * d[e];

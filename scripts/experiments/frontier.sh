@@ -12,6 +12,10 @@ for penalty in 0.1 0.3 0.9 2.7; do
     trained "paper's gate" "beta $penalty" mask.target_active=null mask.penalty=$penalty mask.init=zero \
         mask.router_features=false mask.penalty_warmup_steps=0
 done
+for nulls in 8 16 32 64; do
+    trained "null experts" $nulls mask.mode=off mask.target_active=null null_experts=$nulls num_experts_per_tok=8 \
+        trainable=all router_aux_loss_coef=0.01
+done
 for k in 6 5 4 3 2 1; do
     rule top-k $k --top-k $k
     rule "top-k, renormalised" $k --top-k $k --renormalize

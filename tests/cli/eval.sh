@@ -36,6 +36,28 @@ pruned=$(field loss)
 expect 0 "\"renormalize\":true" eval --model base --data data.h5 --top-k 1 --renormalize --json
 check "pruning changes the loss, renormalising changes it again" test "$full" != "$pruned" -a "$pruned" != "$(field loss)"
 
+# Null experts: logits of 0 at first, below the best of most tokens; the balance makes them as likely as the others.
+cp -r base calm
+sed -i 's/"initializer_range": 0.3/"initializer_range": 1e-9/' calm/config.json
+nulls="null_experts=12 mask.mode=off trainable=masks+router"
+# shellcheck disable=SC2086 # a list
+run null-start calm $nulls learning_rate=0
+# shellcheck disable=SC2086
+run null-run calm $nulls router_aux_loss_coef=1 max_steps=40
+expect 0 "\"top_k\":2" eval --run null-start --data data.h5 --json
+active=$(field avg_active)
+check "few tokens choose null experts at first ($active)" awk "BEGIN { exit !($active > 1.2 && $active < 2) }"
+expect 0 "\"top_k\":2" eval --run null-run --data data.h5 --json
+active=$(field avg_active)
+check "then most do ($active)" awk "BEGIN { exit !($active > 0.3 && $active < 0.8) }"
+check "work saved: 1 - (active * 3*16*8 + 16*12) / (2 * 3*16*8)" awk -v saved="$(field moe_flops_saved)" -v n="$active" \
+    'BEGIN { d = saved - (1 - (n * 384 + 192) / 768); exit !(d < 1e-9 && d > -1e-9) }'
+expect 0 "\"pruned_to\":1" eval --run null-run --data data.h5 --top-k 1 --json
+check "the best one alone may be a null expert" awk "BEGIN { exit !($(field avg_active) < 0.8) }"
+expect 2 "has no mask gates" eval --run null-run --data data.h5 --masks on
+expect 2 "which no Hugging Face model has" export --run null-run --out null
+check "nothing is left of the export" test ! -e null
+
 # A piece of the text with the kept experts of its tokens, as beam score counts them; for masks only.
 expect 0 "\"sample\":{\"tokenizer\":\"byte\",\"ids\":[" eval --model masked --data data.h5 --sample 5 --json
 sed 's/.*"sample":{[^[]*"ids":\(\[[^]]*\]\).*/{"ids":\1}/' out >sample.jsonl

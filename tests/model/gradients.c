@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "model/hf_fixture.h"
+#include "model/load.h"
 #include "model/tiny_model.h"
 #include "support/differences.h"
 #include "support/values.h"
@@ -61,6 +62,18 @@ static void scale_router_terms(beam_model *m, double scale)
             test_set(params.at[i].value, 0, scale * test_get(params.at[i].value, 0));
 }
 
+static void check_parameters(beam_model *m, const beam_batch *b, const char *stem)
+{
+    const beam_params params = beam_model_params(m);
+    int checked = 0;
+    for (int i = 0; i < params.n; i++)
+        if (strncmp(params.at[i].name, stem, strlen(stem)) == 0) {
+            check_parameter(m, b, &params.at[i]);
+            checked++;
+        }
+    assert_true(checked > 0);
+}
+
 /* Parameters whose names begin with `stem`, of the fixture's model with the masks of its config. */
 static void check_model(hf_fixture *f, beam_mask_form form, double router_terms, const char *stem)
 {
@@ -72,14 +85,7 @@ static void check_model(hf_fixture *f, beam_mask_form form, double router_terms,
     rule.form = form;
     beam_model_set_rule(m, rule);
     tiny_gradients(m, &b.batch, penalty, balance);
-    const beam_params params = beam_model_params(m);
-    int checked = 0;
-    for (int i = 0; i < params.n; i++)
-        if (strncmp(params.at[i].name, stem, strlen(stem)) == 0) {
-            check_parameter(m, &b.batch, &params.at[i]);
-            checked++;
-        }
-    assert_true(checked > 0);
+    check_parameters(m, &b.batch, stem);
     beam_model_close(m);
 }
 
@@ -137,6 +143,27 @@ static void paper_gate(void **state)
     hf_fixture_close(&f);
 }
 
+/* Without masks; some candidates are null experts, whose gradient is the router's and the balance's alone. */
+static void null_experts(void **state)
+{
+    hf_fixture f;
+    tiny_batch b = {0};
+    double stats[TINY_STATS];
+    hf_fixture_open(&f, *state, 1);
+    tiny_batch_make(&b);
+    f.config.null_experts = 5;
+    f.config.initializer_range = 1;
+    beam_model *m = hf_fixture_model(&f, BEAM_SCOPE_ALL, false);
+    hf_need(beam_model_init_nulls(m, 1));
+    tiny_gradients(m, &b.batch, 0, balance);
+    hf_need(beam_model_take_stats(m, stats));
+    const double active = beam_stats_mean(&f.config, stats, BEAM_STAT_KEPT);
+    assert_true(active > 0.2 && active < (double)f.config.top_k - 0.2);
+    check_parameters(m, &b.batch, "");
+    beam_model_close(m);
+    hf_fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +171,9 @@ int main(void)
         HF_TEST_VARIANTS(router_aware_gate_of_the_last_layer),
         HF_TEST_VARIANTS(hard_masks_above_the_last_gate),
         HF_TEST(paper_gate, "qwen3_moe"),
+        HF_TEST(null_experts, "qwen3_moe"),
+        HF_TEST(null_experts, "qwen2_moe"),
+        HF_TEST(null_experts, "olmoe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,8 @@ static inline beam_mask_form op_form(const op_fixture *f)
 /* Routes of build functions (route.c). */
 
 /* Declares the nine tensors of a route of shape T, E, K and fills those whose bit (1u << slot) is not in
- * `outputs`. Expert 0 has no token when K < E; token 0 keeps nothing and token 1 everything, when T > 2. */
+ * `outputs`. Expert 0 has no token when K < E; token 0 keeps nothing and token 1 everything, when T > 2, but
+ * for null experts, which are never kept. */
 void op_declare_route(op_fixture *f, unsigned outputs);
 
 /* The route on the backend. */

@@ -12,6 +12,7 @@
 /* Sizes of a case, with the letters of kernels/backend.h; what an op does not use is 0. */
 typedef struct {
     int64_t T, D, E, K, F, H, G, Dh, V;
+    int64_t nulls;          /* null experts: ids from E on */
     int64_t M, N;           /* gemm: C [M,N], inner dimension D */
     int64_t Dv, R;          /* width of values, numbers of a head that rotate; 0: Dh */
     const int64_t *lengths; /* attention: sequence lengths, 0 ends; T is their sum */

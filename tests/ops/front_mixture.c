@@ -70,13 +70,30 @@ static void router_attempt(void *context)
                                       {.scale = 1, .groups = 2, .kept_groups = 0},
                                       {.scale = 1}};
     const beam_router_rule right = rules[0], rule = rules[a->wrong > 5 ? a->wrong - 5 : a->wrong];
-    int32_t expert[2] = {0};
+    int32_t expert[2] = {0}, kept[4] = {0};
     float weight[2] = {0}, prob[4] = {0}, logits[4] = {0};
     const beam_route route = {.expert = beam_view(expert, BEAM_I32, BEAM_DIMS(1, 2)),
-                              .weight = matrix(weight, 1, 2)};
+                              .weight = matrix(weight, 1, 2),
+                              .kept = beam_view(kept, BEAM_I32, BEAM_DIMS(4))};
     beam_router_topk(a->be, &route, matrix(prob, 1, 4), matrix(logits, 1, 4), a->wrong > 5 ? right : rule);
     beam_router_grad(a->be, matrix(logits, 1, 4), matrix(weight, 1, 2), &route, matrix(prob, 1, 4),
                      (beam_tensor){0}, (beam_tensor){0}, rule);
+}
+
+/* One token with two candidates of four columns, of which two are null experts: not in groups, and not more
+ * experts than columns. */
+static void null_attempt(void *context)
+{
+    const attempt *a = context;
+    const int64_t experts[] = {2, 2, 5, 0};
+    const int groups = a->wrong == 1 ? 2 : 1;
+    const beam_router_rule rule = {.scale = 1, .groups = groups, .kept_groups = groups};
+    int32_t expert[2] = {0}, kept[5] = {0};
+    float weight[2] = {0}, prob[4] = {0}, logits[4] = {0};
+    const beam_route route = {.expert = beam_view(expert, BEAM_I32, BEAM_DIMS(1, 2)),
+                              .weight = matrix(weight, 1, 2),
+                              .kept = beam_view(kept, BEAM_I32, BEAM_DIMS(experts[a->wrong]))};
+    beam_router_topk(a->be, &route, matrix(prob, 1, 4), matrix(logits, 1, 4), rule);
 }
 
 /* One token with two candidates of two experts, hidden size 3. */
@@ -110,11 +127,8 @@ static void test_wrong_calls_stop(void **state)
     const struct {
         void (*call)(void *context);
         int ways; /* to be wrong */
-    } calls[] = {{bias_attempt, 3},
-                 {clip_attempt, 4},
-                 {gated_attempt, 4},
-                 {router_attempt, 10},
-                 {give_back_attempt, 5}};
+    } calls[] = {{bias_attempt, 3},    {clip_attempt, 4}, {gated_attempt, 4},
+                 {router_attempt, 10}, {null_attempt, 3}, {give_back_attempt, 5}};
     beam_backend be;
     assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)

@@ -14,10 +14,15 @@ static unsigned bit(int slot)
 
 enum { LOGITS = OP_OWN, PROB, COUNTED, DPROB, DPROB_ROWS, DWEIGHT, DLOGITS, LOAD };
 
+static int64_t columns(const op_fixture *f)
+{
+    return f->shape.E + f->shape.nulls;
+}
+
 /* Distinct levels 6/E apart with a little noise: no step of a finite difference changes the order. */
 static void fill_router_logits(const op_fixture *f, beam_tensor logits)
 {
-    const int64_t E = f->shape.E;
+    const int64_t E = columns(f);
     for (int64_t i = 0; logits.data && i < beam_count(logits); i++) {
         const uint64_t level = beam_random_permute(3, (uint64_t)(i / E), (uint64_t)(i % E), (uint64_t)E);
         const double noise = test_uniform("noise", i, -1.5, 1.5);
@@ -30,7 +35,7 @@ static void fill_router_logits(const op_fixture *f, beam_tensor logits)
 /* dprob is the same for all counted tokens; the functional needs it spelled out per token. */
 static void fill_dprob_rows(const op_fixture *f, beam_tensor rows)
 {
-    const int64_t E = f->shape.E;
+    const int64_t E = columns(f);
     for (int64_t i = 0; rows.data && i < beam_count(rows); i++) {
         const bool counted = test_get(f->slot[COUNTED].host, i / E) != 0;
         test_set(rows, i, counted && !op_has(f, OP_WITHOUT) ? test_get(f->slot[DPROB].host, i % E) : 0);
@@ -39,7 +44,7 @@ static void fill_dprob_rows(const op_fixture *f, beam_tensor rows)
 
 static void router_build(op_fixture *f)
 {
-    const int64_t T = f->shape.T, E = f->shape.E;
+    const int64_t T = f->shape.T, E = columns(f);
     op_declare_route(f, bit(OP_EXPERT) | bit(OP_WEIGHT));
     fill_router_logits(f, op_variable(f, LOGITS, "logits", 1, BEAM_DIMS(T, E)));
     op_output(f, PROB, "prob", BEAM_DIMS(T, E));
@@ -79,7 +84,7 @@ const op_kind op_router = {"router", router_build, router_run, router_back};
 
 static void router_load_build(op_fixture *f)
 {
-    const int64_t T = f->shape.T, E = f->shape.E;
+    const int64_t T = f->shape.T, E = columns(f);
     op_declare_route(f, 0);
     test_fill_uniform(op_input(f, PROB, "prob", 1, BEAM_DIMS(T, E)), "prob", 0, 1);
     op_declare_counted(f, COUNTED);

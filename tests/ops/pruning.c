@@ -26,7 +26,8 @@ static void push(fixture *f)
                             .weight = test_block_push(&f->block, f->be.real, BEAM_DIMS(T, K)),
                             .logit = test_block_push(&f->block, f->be.real, BEAM_DIMS(T, K)),
                             .gate = test_block_push(&f->block, f->be.real, BEAM_DIMS(T, K)),
-                            .keep = test_block_push(&f->block, BEAM_U8, BEAM_DIMS(T, K))};
+                            .keep = test_block_push(&f->block, BEAM_U8, BEAM_DIMS(T, K)),
+                            .kept = test_block_push(&f->block, BEAM_I32, BEAM_DIMS(K))};
     f->before = test_block_push(&f->block, f->be.real, BEAM_DIMS(T, K));
 }
 

@@ -29,10 +29,11 @@ void reference_gate_open(beam_backend *be, const beam_route *route, beam_prune_r
             kept++;
         const double anchor = sum_of_first(w, rule.anchor < kept ? kept : rule.anchor < K ? rule.anchor : K);
         for (int64_t k = 0; k < K; k++) {
-            ((uint8_t *)route->keep.data)[t * K + k] = k < kept;
-            reference_f64(route->gate)[t * K + k] = 1;
+            const bool runs = reference_i32(route->expert)[t * K + k] < route->kept.dim[0];
+            ((uint8_t *)route->keep.data)[t * K + k] = k < kept && runs;
+            reference_f64(route->gate)[t * K + k] = runs;
             reference_f64(route->logit)[t * K + k] = 0;
-            w[k] *= k < kept ? all / anchor : 1;
+            w[k] *= k < kept && runs ? all / anchor : 1;
         }
     }
 }
@@ -102,7 +103,8 @@ void reference_mask_stats(beam_backend *be, beam_tensor stats, const beam_route 
             kept += reference_u8(route->keep)[i];
             s[BEAM_STAT_SOFT] += reference_f64(route->gate)[i] / (double)K;
             s[BEAM_STAT_SQUARE] += pow(reference_f64(route->gate)[i], 2) / (double)K;
-            s[BEAM_STAT_EXPERTS + reference_i32(route->expert)[i]] += reference_u8(route->keep)[i];
+            if (reference_i32(route->expert)[i] < stats.dim[0] - BEAM_STAT_EXPERTS)
+                s[BEAM_STAT_EXPERTS + reference_i32(route->expert)[i]] += reference_u8(route->keep)[i];
         }
         s[BEAM_STAT_TOKENS] += reference_u8(counted)[t];
         s[BEAM_STAT_KEPT] += kept;

@@ -10,9 +10,10 @@ bool reference_in_rows(const beam_route *route, int64_t r, beam_rows_of rows)
     if (!route || rows == BEAM_ROWS_ALL)
         return true;
     int64_t e = 0;
-    while (reference_i32(route->first)[e + 1] <= r)
+    while (e < route->kept.dim[0] && reference_i32(route->first)[e + 1] <= r)
         e++;
-    const bool kept = r < reference_i32(route->first)[e] + reference_i32(route->kept)[e];
+    const bool kept =
+        e < route->kept.dim[0] && r < reference_i32(route->first)[e] + reference_i32(route->kept)[e];
     return kept == (rows == BEAM_ROWS_KEPT);
 }
 
@@ -87,6 +88,18 @@ static int64_t largest_left(const double *p, int64_t E, beam_router_rule rule, c
     return best;
 }
 
+/* The weight of candidate e, before the scale: its share of what the candidates that are not null come to. */
+static double weight_of(const beam_route *route, const double *p, const int32_t *expert, int64_t e,
+                        beam_router_rule rule)
+{
+    double chosen = 0;
+    for (int64_t k = 0; k < route->expert.dim[1]; k++)
+        chosen += expert[k] < route->kept.dim[0] ? p[expert[k]] : 0;
+    if (e >= route->kept.dim[0])
+        return 0;
+    return !rule.normalize ? p[e] : p[e] / chosen;
+}
+
 void reference_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                            beam_router_rule rule)
 {
@@ -96,19 +109,17 @@ void reference_router_topk(beam_backend *be, const beam_route *route, beam_tenso
         const double *x = reference_f64(logits) + t * E;
         double *p = reference_f64(prob) + t * E, *w = reference_f64(route->weight) + t * K;
         int32_t *expert = (int32_t *)route->expert.data + t * K;
-        double largest = -INFINITY, sum = 0, chosen = 0;
+        double largest = -INFINITY, sum = 0;
         for (int64_t e = 0; e < E; e++)
             largest = fmax(largest, x[e]);
         for (int64_t e = 0; e < E; e++)
             sum += exp(x[e] - largest);
         for (int64_t e = 0; e < E; e++)
             p[e] = exp(x[e] - largest) / sum;
-        for (int64_t k = 0; k < K; k++) {
-            expert[k] = (int32_t)largest_left(p, E, rule, expert, k);
-            chosen += p[expert[k]];
-        }
         for (int64_t k = 0; k < K; k++)
-            w[k] = rule.scale * p[expert[k]] / (rule.normalize ? chosen : 1);
+            expert[k] = (int32_t)largest_left(p, E, rule, expert, k);
+        for (int64_t k = 0; k < K; k++)
+            w[k] = rule.scale * weight_of(route, p, expert, expert[k], rule);
     }
 }
 
@@ -121,16 +132,14 @@ void reference_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dw
     for (int64_t t = 0; t < prob.dim[0]; t++) {
         const double *p = reference_f64(prob) + t * E, *dw = reference_f64(dweight) + t * K;
         const int32_t *expert = reference_i32(route->expert) + t * K;
-        double *d = reference_f64(dlogits) + t * E, chosen = 0, mean = 0, dot = 0;
-        for (int64_t k = 0; k < K; k++) {
-            chosen += p[expert[k]];
-            mean += p[expert[k]] * dw[k];
-        }
-        mean /= chosen;
+        double *d = reference_f64(dlogits) + t * E, mean = 0, dot = 0;
+        for (int64_t k = 0; rule.normalize && k < K; k++)
+            mean += weight_of(route, p, expert, expert[k], rule) * dw[k];
         for (int64_t e = 0; e < E; e++)
             d[e] = dprob.data && reference_u8(counted)[t] ? reference_f64(dprob)[e] : 0;
         for (int64_t k = 0; k < K; k++)
-            d[expert[k]] += rule.scale * (rule.normalize ? (dw[k] - mean) / chosen : dw[k]);
+            d[expert[k]] +=
+                rule.scale * (dw[k] - mean) * weight_of(route, p, expert, expert[k], rule) / p[expert[k]];
         for (int64_t e = 0; e < E; e++)
             dot += p[e] * d[e];
         for (int64_t e = 0; e < E; e++)
@@ -171,6 +180,11 @@ void reference_route_plan(beam_backend *be, const beam_route *route)
         }
     }
     first[E] = r;
+    for (int32_t i = 0; i < R; i++)
+        if (reference_i32(route->expert)[i] >= E) {
+            ((int32_t *)route->row.data)[i] = r;
+            ((int32_t *)route->pair.data)[r++] = i;
+        }
 }
 
 void reference_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,

@@ -6,10 +6,10 @@
 
 static void fill_experts(beam_tensor expert, const op_shape *s)
 {
-    const int64_t unused = s->K < s->E ? 1 : 0;
+    const int64_t unused = s->K < s->E ? 1 : 0, ids = s->E + s->nulls - unused;
     for (int64_t i = 0; i < s->T * s->K; i++) {
         const uint64_t token = (uint64_t)(i / s->K), k = (uint64_t)(i % s->K);
-        const uint64_t e = beam_random_permute(1, token, k, (uint64_t)(s->E - unused));
+        const uint64_t e = beam_random_permute(1, token, k, (uint64_t)ids);
         test_set(expert, i, (double)e + (double)unused);
     }
 }
@@ -17,15 +17,18 @@ static void fill_experts(beam_tensor expert, const op_shape *s)
 static void fill_keep(const op_fixture *f, beam_tensor keep)
 {
     const int64_t T = f->shape.T, K = f->shape.K;
+    const int32_t *expert = f->slot[OP_EXPERT].host.data;
     for (int64_t i = 0; i < T * K; i++) {
         bool on = test_uniform("keep", i, 0, 1) < 0.5;
         if (T > 2 && i / K < 2)
             on = i / K == 1;
-        test_set(keep, i, op_has(f, OP_ALL_ON) || (on && !op_has(f, OP_ALL_OFF)));
+        on = op_has(f, OP_ALL_ON) || (on && !op_has(f, OP_ALL_OFF));
+        test_set(keep, i, on && expert[i] < f->shape.E);
     }
 }
 
-/* The plan, straight from its definition: experts in order, kept before dropped, then order of tokens. */
+/* The plan, straight from its definition: experts in order, kept before dropped, then order of tokens; null
+ * experts last. */
 static void fill_plan(const op_fixture *f)
 {
     const int32_t *expert = f->slot[OP_EXPERT].host.data;
@@ -47,6 +50,11 @@ static void fill_plan(const op_fixture *f)
         }
     }
     first[f->shape.E] = next;
+    for (int32_t i = 0; i < f->shape.T * f->shape.K; i++)
+        if (expert[i] >= f->shape.E) {
+            row[i] = next;
+            pair[next++] = i;
+        }
 }
 
 static const unsigned plan_slots = 1u << OP_ROW | 1u << OP_PAIR | 1u << OP_FIRST | 1u << OP_KEPT_ROWS;

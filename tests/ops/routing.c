@@ -154,6 +154,37 @@ static void test_groups(void **state)
     beam_backend_close(&be);
 }
 
+/* A null expert far above all others: they run, at weight 0, and no gradient overflows. One that is as good
+ * as the best: it has no part in the weights. */
+static void test_nulls(void **state)
+{
+    (void)state;
+    const double logit[2][4] = {{1, -1, 0, 150}, {2, 0, 1, 2}};
+    const int32_t candidate[2][3] = {{3, 0, 2}, {0, 3, 2}};
+    beam_backend be;
+    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    fixture f = {.T = 2, .E = 4, .K = 3};
+    test_block b = open_fixture(&f, &be);
+    beam_route route = f.route;
+    route.kept = beam_rows(route.kept, 0, 3);
+    for (int64_t i = 0; i < 8; i++)
+        test_set(f.logits, i, logit[i / 4][i % 4]);
+    beam_router_topk(&be, &route, f.prob, f.logits, no_limit);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(i32(route.expert)[i], candidate[i / 3][i % 3]);
+        const double share = i == 3 ? 1 / (1 + exp(-1)) : i == 5 ? 1 / (1 + exp(1)) : 0;
+        assert_true(fabs(test_get(route.weight, i) - share) <= 1e-6);
+        test_set(route.weight, i, 0.3); /* from here on dweight */
+    }
+    beam_router_grad(&be, f.logits, route.weight, &route, f.prob, (beam_tensor){0}, (beam_tensor){0},
+                     no_limit);
+    assert_int_equal(beam_sync(&be), BEAM_OK);
+    for (int64_t i = 0; i < 8; i++)
+        assert_true(fabs(test_get(f.logits, i)) <= 1e-6);
+    test_block_free(&b);
+    beam_backend_close(&be);
+}
+
 static int groups_used(const int32_t *expert, int32_t K, int32_t length)
 {
     int n = 0;
@@ -224,7 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan),         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_groups),       cmocka_unit_test(test_candidates_are_valid),
-        cmocka_unit_test(test_interleaving),
+        cmocka_unit_test(test_interleaving), cmocka_unit_test(test_nulls),
     };
     return cmocka_run_group_tests_name("ops.routing", tests, NULL, NULL);
 }

@@ -297,9 +297,14 @@ static void operations_of_each_family(void **state)
     assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (active * expert + moe)));
     assert_true(f.backward == 0);
     f = beam_flops_of(&c, BEAM_SCOPE_ALL, sequence, active);
-    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (2 * expert + moe)));
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (active * expert + moe)));
     assert_true(
         near(f.backward, 2 * (head + 3 * matrices + dense + 2 * (active * expert + moe)) + 2.5 * 3 * scores));
+    c.null_experts = 4; /* their rows of the router */
+    f = beam_flops_of(&c, BEAM_SCOPE_NONE, sequence, active);
+    assert_true(
+        near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (active * expert + moe + 2 * 16 * 4.0)));
+    c.null_experts = 0;
     c.mask = (beam_mask_config){.present = true, .threshold = 0.5};
     f = beam_flops_of(&c, BEAM_SCOPE_MASKS, sequence, active);
     assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (2 * expert + 2 * moe)));
@@ -329,6 +334,9 @@ static void work_saved_counts_what_is_always_paid(void **state)
     beam_model_config c = read_model(0);
     assert_true(near(beam_moe_flops_saved(&c, true, 0.5), 1 - (0.5 * expert + gate) / (2 * expert)));
     assert_true(near(beam_moe_flops_saved(&c, false, 0.5), 0.75));
+    c.null_experts = 4;
+    assert_true(near(beam_moe_flops_saved(&c, false, 0.5), 1 - (0.5 * expert + 16 * 4) / (2 * expert)));
+    c.null_experts = 0;
     c.mask.give_back = true;
     assert_true(
         near(beam_moe_flops_saved(&c, true, 0.5), 1 - (0.5 * expert + gate + 1.5 * 16) / (2 * expert)));

@@ -213,6 +213,36 @@ static void fewer_candidates(void **state)
     assert_non_null(strstr(beam_last_error(), "only 6 experts"));
 }
 
+/* Tokens that choose null experts run fewer real ones: K E / (E + N) of them, once all are equally liked. */
+static void null_experts(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"null_experts=12", "mask.mode=off", "trainable=all",
+                                       "router_aux_loss_coef=0.01", NULL};
+    static const char *const even[] = {"null_experts=12", "mask.mode=off",          "trainable=all",
+                                       "max_steps=60",    "router_aux_loss_coef=1", NULL};
+    resumes("nulls", keys);
+    const beam_config c = tiny_run_config("nulls-even", even);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    const double active = tiny_run_metric(&c, "eval_avg_active"), loss = tiny_run_metric(&c, "balance_loss");
+    if (!(fabs(active - 3 * 6.0 / 18) <= 0.1) || !(fabs(loss - 3) <= 0.2))
+        fail_msg("Avg-K %g, balance %g: 18 experts that are chosen equally often give 1 and 3", active, loss);
+}
+
+static void routers_alone_with_nulls(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"null_experts=2", "mask.mode=off", "trainable=masks+router", NULL};
+    models m;
+    const beam_config c = tiny_run_config("nulls-router", keys);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    open_models(&m, &c);
+    const beam_params p = beam_model_params(m.after);
+    for (int i = 0; i < p.n; i++)
+        assert_int_equal(changed(&m, i), strstr(p.at[i].name, "mlp.gate.weight") != NULL);
+    close_models(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +256,8 @@ int main(void)
         cmocka_unit_test(masks_and_routers),
         cmocka_unit_test(gates_without_the_token),
         cmocka_unit_test(fewer_candidates),
+        cmocka_unit_test(null_experts),
+        cmocka_unit_test(routers_alone_with_nulls),
     };
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
 }
