@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -221,6 +222,43 @@ static void routers_train_alone(void **state)
     close_model(&all);
 }
 
+/* Every token wants one of two null experts with probability 1, and is sure which: f = P for both, uneven.
+ * The balance takes the mean of f for both, so it is (E + N) / 2 whatever P is. What null experts leave to
+ * the others underflows, and their weights are 0. */
+static void null_experts_are_balanced_as_one(void **state)
+{
+    (void)state;
+    double stats[TINY_STATS];
+    beam_backend be;
+    tiny_batch b = {0};
+    beam_model_config c = tiny_config(true, false, false);
+    c.mask.present = false;
+    c.null_experts = 2;
+    tiny_batch_make(&b);
+    assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
+    beam_model *m = tiny_open(&c, BEAM_SCOPE_ALL, false, &be);
+    for (int layer = 0; layer < 2; layer++) {
+        char name[64];
+        snprintf(name, sizeof name, "model.layers.%d.mlp.gate.weight", layer);
+        const beam_tensor router = tiny_param(m, name)->value;
+        test_fill(beam_rows(router, 0, c.experts), 0);
+        for (int64_t i = 0; i < c.hidden_size; i++) {
+            const double w = 1e5 * test_get(router, c.experts * c.hidden_size + i);
+            test_set(router, c.experts * c.hidden_size + i, w);
+            test_set(router, (c.experts + 1) * c.hidden_size + i, -w);
+        }
+    }
+    assert_true(fabs(tiny_loss(m, &b.batch, 0, 1) - tiny_loss(m, &b.batch, 0, 0) - 4) <= 1e-9);
+    tiny_gradients(m, &b.batch, 0, 0.1);
+    const beam_tensor grads = beam_model_grads(m);
+    for (int64_t i = 0; i < beam_count(grads); i++)
+        assert_true(isfinite(test_get(grads, i)));
+    assert_int_equal(beam_model_take_stats(m, stats), BEAM_OK);
+    assert_true(beam_stats_mean(&c, stats, BEAM_STAT_KEPT) == 2);
+    beam_model_close(m);
+    beam_backend_close(&be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +266,7 @@ int main(void)
         cmocka_unit_test(nothing_to_learn_from_oneself),
         cmocka_unit_test(nobody_sees_the_teacher),
         cmocka_unit_test(routers_train_alone),
+        cmocka_unit_test(null_experts_are_balanced_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
