@@ -262,10 +262,8 @@ static void null_experts_are_balanced_as_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(backward_is_the_derivative),
-        cmocka_unit_test(nothing_to_learn_from_oneself),
-        cmocka_unit_test(nobody_sees_the_teacher),
-        cmocka_unit_test(routers_train_alone),
+        cmocka_unit_test(backward_is_the_derivative),       cmocka_unit_test(nothing_to_learn_from_oneself),
+        cmocka_unit_test(nobody_sees_the_teacher),          cmocka_unit_test(routers_train_alone),
         cmocka_unit_test(null_experts_are_balanced_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
