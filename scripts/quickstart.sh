@@ -42,7 +42,7 @@ evaluate base --model examples/tiny-moe
 for target in 3.5 2.5; do
     step "masks, target $target of 8 experts"
     run=$out/masks-$target
-    keys="output_dir=$run dataset=$out/train.h5 eval_dataset=$out/valid.h5 mask.target_active=$target"
+    keys="output_dir=$run dataset=$out/train.h5 eval_dataset=$out/valid.h5 eval_rows=128 mask.target_active=$target"
     if [ "$target" = 3.5 ] && [ ! -d "$run" ]; then
         code=0 # stopped halfway with a checkpoint, as by a signal; the same command then goes on
         # shellcheck disable=SC2086
