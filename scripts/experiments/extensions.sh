@@ -6,7 +6,7 @@ table=extensions
 rule base 8
 for target in 3 1.5; do
     at="mask.target_active=$target"
-    trained "as published here" $target $at
+    trained "this project's defaults" $target $at
     trained "without router terms" $target $at mask.router_features=false
     trained "router terms alone" $target $at mask.token_features=false
     trained "zero start" $target $at mask.init=zero

@@ -37,11 +37,11 @@ def spread(values, form, scale=1.0):
 
 def line(series, point, results, base):
     """One row of a table of one text."""
-    pick = lambda key: [r[key] for r in results]
+    active, saved = [r["avg_active"] for r in results], [r["moe_flops_saved"] for r in results]
     gap = [r["loss"] - base["loss"] for r in results]
     kept = [r["accuracy"] / base["accuracy"] for r in results]
-    cells = [series, point, str(len(results)), spread(pick("avg_active"), "{:.2f}"),
-             spread(pick("moe_flops_saved"), "{:.1f} %", 100), spread(gap, "{:+.4f}"),
+    cells = [series, point, str(len(results)), spread(active, "{:.2f}"),
+             spread(saved, "{:.1f} %", 100), spread(gap, "{:+.4f}"),
              spread(kept, "{:.2f} %", 100)]
     if "distinct_experts" in results[0]:
         last = max(results[0]["distinct_experts"], key=int)
