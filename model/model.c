@@ -115,6 +115,15 @@ void beam_model_set_rule(beam_model *m, beam_expert_rule rule)
     m->rule = rule;
 }
 
+void beam_model_shift_gates(beam_model *m, beam_tensor by)
+{
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        const beam_param *bias = m->weights.layer[i].mlp.mask.bias;
+        if (bias)
+            beam_add_bias(m->be, beam_reshape(bias->value, BEAM_DIMS(m->config.experts, 1)), by);
+    }
+}
+
 void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context)
 {
     m->observer = observer;

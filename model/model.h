@@ -74,6 +74,9 @@ void beam_model_zero_grads(beam_model *m);
 beam_expert_rule beam_model_rule(const beam_model *m);
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
 
+/* Adds `by` [1] to all mask logits, through the bias of every gate that has one. */
+void beam_model_shift_gates(beam_model *m, beam_tensor by);
+
 void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context); /* NULL: nobody */
 
 /* Loss of one micro-batch. grad_scale = 1 / (global number of targets) prepares for backward; 0 only

@@ -1,19 +1,33 @@
 #include "optim/target.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 enum {
     MEMORY = 3,   /* steps the moving average looks back */
     DAMPING = 50, /* steps of dual ascent that the proportional part is worth */
+    SETTLE = 7,   /* the last 1/SETTLE of the steps move the gates' bias too */
 };
 
-/* How far the average is above the goal of a step, as a share of K. */
+/* By how much the gates' bias follows the error, per step: a fraction that the lag of the moving average
+ * allows. */
+static const double settle_rate = 0.1;
+
+/* Averages below this many experts count as this many, so that the logarithm of none is finite. */
+static const double least_average = 1e-3;
+
+static double log_ratio(double average, double goal)
+{
+    return log(fmax(average, least_average) / fmax(goal, least_average));
+}
+
+/* How far the average is above the goal of a step, as a logarithm. */
 static double error_at(const beam_target *t, int64_t step, double average)
 {
     const double part = step < t->warmup ? (double)step / (double)t->warmup : 1;
     const double smooth = 0.5 - 0.5 * cos(3.14159265358979323846 * part);
     const double goal = t->k + (t->target - t->k) * smooth;
-    return (average - goal) / t->k;
+    return log_ratio(average, goal);
 }
 
 double beam_target_penalty(const beam_target *t, const beam_target_state *s, int64_t step)
@@ -31,4 +45,10 @@ void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step
     s->average_active += (active - s->average_active) / MEMORY;
     if (step > t->warmup)
         s->base = fmax(0, s->base + t->rate * error_at(t, step, s->average_active));
+}
+
+double beam_target_offset(const beam_target *t, const beam_target_state *s, int64_t step)
+{
+    const bool settling = step > t->warmup && step > t->total - t->total / SETTLE;
+    return settling ? -settle_rate * log_ratio(s->average_active, t->target) : 0;
 }

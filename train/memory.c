@@ -1,6 +1,6 @@
 #include "train/memory.h"
 
-#include "comm/reduce.h"
+#include "comm/tree.h"
 #include "core/log.h"
 #include "model/count.h"
 #include "optim/adamw.h"

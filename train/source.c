@@ -1,5 +1,6 @@
 #include "train/source.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ beam_gate_request beam_gate_request_of(const beam_config *c)
         .top_k = c->num_experts_per_tok,
         .null_experts = c->null_experts,
         .add = c->mask.mode == BEAM_MASK_ON,
-        .bias = c->mask.init == BEAM_INIT_OPEN,
+        .bias =
+            c->mask.init == BEAM_INIT_OPEN || !isnan(c->mask.target_active), /* which the controller moves */
         .router_features = c->mask.router_features,
         .token_features = c->mask.token_features,
         .give_back = c->mask.give_back,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "model/load.h"
 #include "optim/clip.h"
 #include "train/source.h"
 
@@ -93,6 +94,8 @@ static beam_status open_optimizer(beam_trainer *t)
     BEAM_TRY(
         beam_tree_open(&t->tree, beam_model_grads(t->model), t->config->gradient_accumulation_steps, be));
     t->norm_sum = beam_view(beam_alloc(be, sizeof(double), "gradient norm"), BEAM_F64, BEAM_DIMS(1));
+    void *offset = beam_alloc(be, beam_dtype_size(be->real), "offset of the mask logits");
+    t->gate_offset = beam_view(offset, be->real, BEAM_DIMS(1));
     return be->status;
 }
 
@@ -119,7 +122,8 @@ static void plan_steps(beam_trainer *t)
     t->target = (beam_target){.target = c->mask.target_active,
                               .rate = c->mask.target_rate,
                               .k = (double)beam_model_config_of(t->model)->top_k,
-                              .warmup = c->mask.penalty_warmup_steps};
+                              .warmup = c->mask.penalty_warmup_steps,
+                              .total = t->total_steps};
 }
 
 beam_status beam_trainer_open(beam_trainer *t, const beam_config *c)
@@ -146,6 +150,7 @@ beam_status beam_trainer_open(beam_trainer *t, const beam_config *c)
 void beam_trainer_close(beam_trainer *t)
 {
     if (t->backend.ops) {
+        beam_free(&t->backend, t->gate_offset.data);
         beam_free(&t->backend, t->norm_sum.data);
         beam_tree_close(&t->tree, &t->backend);
         beam_adamw_close(&t->adamw, &t->backend);
@@ -281,7 +286,23 @@ static beam_status measure_masks(beam_trainer *t, beam_step_result *out)
     return BEAM_OK;
 }
 
-static void update(beam_trainer *t, const beam_step_result *r)
+/* The controller's part of an update: what it remembers, and the offset of the gates in the last steps. */
+static beam_status follow_target(beam_trainer *t, double active)
+{
+    const int64_t step = t->state.step + 1;
+    beam_target_state s = target_state(t);
+    beam_target_update(&t->target, &s, step, active);
+    t->state.penalty = s.base;
+    t->state.average_active = s.average_active;
+    const float offset = (float)beam_target_offset(&t->target, &s, step);
+    if (offset == 0)
+        return BEAM_OK;
+    BEAM_TRY(beam_tensor_set_f32(&t->backend, t->gate_offset, &offset));
+    beam_model_shift_gates(t->model, t->gate_offset);
+    return BEAM_OK;
+}
+
+static beam_status update(beam_trainer *t, const beam_step_result *r)
 {
     const beam_config *c = t->config;
     const beam_adamw_args args = {
@@ -295,12 +316,8 @@ static void update(beam_trainer *t, const beam_step_result *r)
         .step = t->state.step + 1 - t->state.skipped,
     };
     beam_adamw_step(&t->adamw, &t->backend, &args);
-    if (beam_model_rule(t->model).masks && !isnan(c->mask.target_active)) {
-        beam_target_state s = target_state(t);
-        beam_target_update(&t->target, &s, t->state.step + 1, r->avg_active);
-        t->state.penalty = s.base;
-        t->state.average_active = s.average_active;
-    }
+    const bool controlled = beam_model_rule(t->model).masks && !isnan(c->mask.target_active);
+    return controlled ? follow_target(t, r->avg_active) : BEAM_OK;
 }
 
 static beam_status count_skipped(beam_trainer *t, const beam_step_result *r)
@@ -339,7 +356,7 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
                 c->router_aux_loss_coef * out->balance_loss;
     out->skipped = out->targets == 0 || !isfinite(out->loss) || !isfinite(out->grad_norm);
     if (!out->skipped)
-        update(t, out);
+        BEAM_TRY(update(t, out));
     t->state.step++;
     t->state.rows += rows_per_step(t);
     t->state.tokens += out->targets;

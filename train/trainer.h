@@ -2,7 +2,7 @@
 #ifndef BEAM_TRAIN_TRAINER_H
 #define BEAM_TRAIN_TRAINER_H
 
-#include "comm/reduce.h"
+#include "comm/tree.h"
 #include "data/checkpoint.h"
 #include "data/loader.h"
 #include "model/model.h"
@@ -18,6 +18,7 @@ typedef struct {
     beam_adamw_state adamw;
     beam_tree tree;
     beam_tensor norm_sum;      /* f64 [1] on the device */
+    beam_tensor gate_offset;   /* real [1] on the device */
     beam_loader *train, *eval; /* eval: NULL if there is none */
     beam_schedule schedule;
     beam_target target; /* used if target_active is set */

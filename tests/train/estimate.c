@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "comm/reduce.h"
+#include "comm/tree.h"
 #include "data/cmocka_all.h"
 #include "data/scratch.h"
 #include "model/families/families.h"

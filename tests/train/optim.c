@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "comm/reduce.h"
+#include "comm/tree.h"
 #include "data/cmocka_all.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"

@@ -1,4 +1,4 @@
-#include "comm/reduce.h"
+#include "comm/tree.h"
 
 static int levels_for(int64_t leaves)
 {

@@ -1,7 +1,7 @@
 /* Gradient accumulation over micro-batches in a fixed binary tree: ((g0+g1)+(g2+g3))+... The shape depends on
  * the number of micro-batches alone, so power-of-two splits over ranks can give the same bits as one rank. */
-#ifndef BEAM_COMM_REDUCE_H
-#define BEAM_COMM_REDUCE_H
+#ifndef BEAM_COMM_TREE_H
+#define BEAM_COMM_TREE_H
 
 #include "kernels/ops.h"
 
