@@ -23,13 +23,9 @@
 
 #include "comm/comm.h"
 #include "comm/tree.h"
+#include "core/span.h"
 
 enum { BEAM_UNITS = 64 };
-
-/* Elements [first, first + n) of the block. */
-typedef struct {
-    int64_t first, n;
-} beam_span;
 
 typedef struct {
     beam_comm *comm;
