@@ -9,3 +9,13 @@ beam_test(train_tensorboard SOURCES tensorboard.c tiny_run.c ${scratch} ${CMAKE_
 beam_test(train_experts SOURCES experts.c planted.c tiny_run.c ${scratch} LINK beam_train LABELS train)
 beam_test(train_protect SOURCES protect.c planted.c tiny_run.c ${scratch} LINK beam_train beam_serve LABELS train TIMEOUT 120)
 beam_test(train_estimate SOURCES estimate.c ${scratch} LINK beam_train LABELS train)
+
+# Several ranks. Without MPI there is nothing to start them, and the tests are skipped.
+if(BEAM_MPI_TARGET)
+  list(JOIN BEAM_MPIRUN " " mpirun)
+  set(job BEAM_MPIRUN=${mpirun} BEAM_PROGRAM=$<TARGET_FILE:beam> OMP_NUM_THREADS=1 ${BEAM_MPIRUN_ENVIRONMENT})
+endif()
+foreach(name ranks ranks_failing)
+  beam_test(train_${name} SOURCES ${name}.c job.c planted.c tiny_run.c ${scratch} LINK beam_train beam_serve LABELS train mpi
+    TIMEOUT 120 ENVIRONMENT ${job})
+endforeach()
