@@ -8,6 +8,8 @@
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
+    if (m->options.expert_ranks > 1)
+        BEAM_TRY(beam_expert_parallel_open(&m->parallel));
     BEAM_TRY(beam_model_stage(m, m->options.max_tokens));
     BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
@@ -146,6 +148,7 @@ static beam_pass begin(beam_model *m)
     return (beam_pass){
         .be = m->be,
         .config = &m->config,
+        .parallel = m->options.expert_ranks > 1 ? &m->parallel : NULL,
         .rule = m->rule,
         .scratch = &m->scratch,
         .position = beam_rows(m->position, 0, m->batch->tokens),
