@@ -7,8 +7,8 @@
  * alike: little is gained by more, and the owner needs memory for P times as many. */
 enum { SLACK = 2 };
 
-/* Of the exchanges that may be on their way at once. */
-enum { SLOT = BEAM_EXCHANGES - 2, SECOND_SLOT };
+/* Of the comm's exchanges, those that sums of gradients leave free. */
+enum { SLOT = BEAM_SUM_SLOTS, SECOND_SLOT };
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -133,8 +133,7 @@ static void count_rows(trip *t, const beam_expert_rows *r)
         return;
     for (int64_t i = 0; i < e; i++) {
         ep->mine[2 * i] = ep->kept[i];
-        ep->mine[2 * i + 1] =
-            r->rows == BEAM_ROWS_ALL ? ep->first[i + 1] - ep->first[i] - ep->kept[i] : 0;
+        ep->mine[2 * i + 1] = r->rows == BEAM_ROWS_ALL ? ep->first[i + 1] - ep->first[i] - ep->kept[i] : 0;
     }
     beam_comm_host_gather(ep->comm, ep->mine, ep->counts, 2 * (size_t)e * sizeof *ep->mine);
     if (!works(t))
@@ -147,7 +146,8 @@ static void count_rows(trip *t, const beam_expert_rows *r)
     plan->count = ep->counts + 2 * e * (ep->comm->rank - plan->rank);
 }
 
-/* Without a working backend nothing moves, but scratch is taken as for the largest pass: so it is measured. */
+/* Without a working backend nothing moves, but scratch is taken as for the largest pass: so it is measured.
+ */
 static trip begin(const beam_pass *p, const beam_expert_rows *r)
 {
     beam_expert_parallel *ep = p->parallel;
@@ -198,8 +198,7 @@ static int64_t receive_order(trip *t, int64_t round)
     beam_expert_parallel *ep = t->ep;
     if (t->pass->be->status)
         return capacity(ep);
-    const int64_t m =
-        beam_expert_plan_receive(&ep->plan, round, ep->first, ep->kept, ep->index, ep->inverse);
+    const int64_t m = beam_expert_plan_receive(&ep->plan, round, ep->first, ep->kept, ep->index, ep->inverse);
     put_order(t, &t->in, m, m);
     beam_upload(t->pass->be, t->held.first, ep->first);
     beam_upload(t->pass->be, t->held.kept, ep->kept);

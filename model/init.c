@@ -68,8 +68,7 @@ beam_status beam_model_init_nulls(beam_model *m, uint64_t seed)
     const beam_model_config *c = beam_model_config_of(m);
     for (int i = 0; c->null_experts > 0 && i < params.n; i++)
         if (strstr(params.at[i].name, ".mlp.gate.weight"))
-            BEAM_TRY(fill(m, &params.at[i], c->experts * c->hidden_size, seed,
-                          c->initializer_range, 0));
+            BEAM_TRY(fill(m, &params.at[i], c->experts * c->hidden_size, seed, c->initializer_range, 0));
     return BEAM_OK;
 }
 
