@@ -1,7 +1,7 @@
 /* Experts spread over ranks compute what they compute in one place: losses, statistics and gradients of every
  * rank's own batch, gradients of experts summed over the ranks that share them; and only kept pairs travel
- * where dropped ones are of no use. Every test runs on all ranks alike and looks at results only when all
- * ranks have gone through. */
+ * where dropped ones are of no use. All ranks run every test; where one fails alone, the others wait until
+ * the test's time is up. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 static const double penalty = 0.5, balance = 0.05;
 
 /* A row's products are rounded by where it stands among the others. */
-static double tolerance(const spread_job *job)
+static double tolerance(const test_ranks *job)
 {
     return job->be.real == BEAM_F64 ? 1e-10 : 1e-5;
 }
@@ -103,7 +103,7 @@ static void set_form(beam_model *m, const situation *s)
     beam_model_set_rule(m, rule);
 }
 
-static void open_pair(spread_job *job, const situation *s, int ranks, pair *p)
+static void open_pair(test_ranks *job, const situation *s, int ranks, pair *p)
 {
     *p = (pair){.config = spread_config(), .ranks = ranks};
     p->config.mask.present = s->masks;
@@ -158,7 +158,7 @@ static void evaluate(beam_model *m, const beam_batch *b, outcome *o)
 
 static void evaluation_is_that_of_one_rank(void **state)
 {
-    spread_job *job = *state;
+    test_ranks *job = *state;
     for (int i = 0, ranks; (ranks = spread_ranks(job, i)); i++)
         for (int k = 0; k < SITUATIONS; k++) {
             pair p;
@@ -179,7 +179,7 @@ static void evaluation_is_that_of_one_rank(void **state)
 }
 
 /* Sums of the whole models' gradients over the ranks of this rank's group, in place. */
-static void add_group(spread_job *job, int ranks, beam_tensor grad)
+static void add_group(test_ranks *job, int ranks, beam_tensor grad)
 {
     const size_t bytes = beam_bytes(grad);
     const int64_t n = beam_count(grad);
@@ -200,7 +200,7 @@ static void add_group(spread_job *job, int ranks, beam_tensor grad)
     free(all);
 }
 
-static void compare_gradients(spread_job *job, const situation *s, const pair *p)
+static void compare_gradients(test_ranks *job, const situation *s, const pair *p)
 {
     const beam_params whole = beam_model_params(p->whole), spread = beam_model_params(p->spread);
     const beam_model_config *c = beam_model_config_of(p->spread);
@@ -221,7 +221,7 @@ static void compare_gradients(spread_job *job, const situation *s, const pair *p
 
 static void gradients_are_those_of_one_rank(void **state)
 {
-    spread_job *job = *state;
+    test_ranks *job = *state;
     for (int i = 0, ranks; (ranks = spread_ranks(job, i)); i++)
         for (int k = 0; k < SITUATIONS; k++) {
             pair p;
@@ -235,7 +235,7 @@ static void gradients_are_those_of_one_rank(void **state)
 
 static void twice_the_same_bits(void **state)
 {
-    spread_job *job = *state;
+    test_ranks *job = *state;
     for (int k = 0; k < SITUATIONS; k++) {
         pair p;
         open_pair(job, &situations[k], job->comm.size, &p);
@@ -266,7 +266,7 @@ static double remote_pairs(const pair *p, const double *stats)
 }
 
 /* Bytes that all ranks together send while one forward pass runs. */
-static double traffic(spread_job *job, const pair *p, double grad_scale, double *stats)
+static double traffic(test_ranks *job, const pair *p, double grad_scale, double *stats)
 {
     need(beam_model_take_stats(p->spread, NULL));
     const int64_t before = job->comm.sent;
@@ -280,7 +280,7 @@ static double traffic(spread_job *job, const pair *p, double grad_scale, double 
  * ranks and back; a step in training moves those of all candidates. */
 static void dropped_pairs_cost_nothing(void **state)
 {
-    spread_job *job = *state;
+    test_ranks *job = *state;
     for (int i = 0, ranks; (ranks = spread_ranks(job, i)); i++) {
         double stats[TINY_STATS];
         pair closed, open;
@@ -312,5 +312,5 @@ int main(void)
         cmocka_unit_test(twice_the_same_bits),
         cmocka_unit_test(dropped_pairs_cost_nothing),
     };
-    return cmocka_run_group_tests(tests, spread_join, spread_leave);
+    return cmocka_run_group_tests(tests, test_ranks_open, test_ranks_close);
 }

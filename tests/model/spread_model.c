@@ -3,31 +3,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
-int spread_join(void **state)
-{
-    spread_job *job = calloc(1, sizeof *job);
-    assert_non_null(job);
-    *state = job;
-    if (beam_comm_open(&job->comm) != BEAM_OK || beam_backend_cpu(&job->be, 1) != BEAM_OK ||
-        beam_comm_attach(&job->comm, &job->be) != BEAM_OK)
-        fail_msg("%s", beam_last_error());
-    return 0;
-}
-
-int spread_leave(void **state)
-{
-    spread_job *job = *state;
-    beam_comm_close(&job->comm);
-    beam_backend_close(&job->be);
-    free(job);
-    return 0;
-}
-
-int spread_ranks(const spread_job *job, int i)
+int spread_ranks(const test_ranks *job, int i)
 {
     const int ranks = job->comm.size >> i; /* all of them, then groups of half as many */
     return ranks > 1 ? ranks : 0;
@@ -41,7 +20,7 @@ beam_model_config spread_config(void)
     return c;
 }
 
-void spread_batch(const spread_job *job, bool uneven, tiny_batch *b)
+void spread_batch(const test_ranks *job, bool uneven, tiny_batch *b)
 {
     *b = (tiny_batch){0};
     tiny_batch_make(b);
@@ -59,7 +38,7 @@ void spread_batch(const spread_job *job, bool uneven, tiny_batch *b)
         front->targets += b->target[t] >= 0;
 }
 
-beam_model *spread_open(spread_job *job, const beam_model_config *c, const beam_model_options *options,
+beam_model *spread_open(test_ranks *job, const beam_model_config *c, const beam_model_options *options,
                         int ranks)
 {
     beam_model *m;
@@ -85,7 +64,7 @@ void spread_copy(beam_model *spread, beam_model *whole)
                   spread_share(beam_model_config_of(spread), from.at[i].value));
 }
 
-double spread_sum(spread_job *job, double x)
+double spread_sum(test_ranks *job, double x)
 {
     assert_int_equal(beam_comm_sum(&job->comm, &x, 1), BEAM_OK);
     return x;
