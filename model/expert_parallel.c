@@ -58,14 +58,10 @@ beam_status beam_expert_parallel_open(beam_expert_parallel *ep)
     ep->to_count = calloc(all, sizeof *ep->to_count);
     ep->plan.list = malloc(p * sizeof *ep->plan.list);
     ep->plan.next = malloc(p * sizeof *ep->plan.next);
-    beam_status status = BEAM_OK;
     if (!ep->counts || !ep->mine || !ep->first || !ep->kept || !ep->index || !ep->inverse ||
         !ep->from_count || !ep->to_count || !ep->plan.list || !ep->plan.next)
-        status = BEAM_FAIL(BEAM_ENOMEM, "no memory for the routes of %lld pairs", (long long)rows);
-    BEAM_TRY(beam_comm_verdict(ep->comm, status));
-    BEAM_TRY(beam_comm_agree(ep->comm, "expert_parallel", (uint64_t)ep->plan.ranks));
-    return beam_comm_agree(ep->comm, "the tokens of a micro-batch times its experts per token",
-                           (uint64_t)ep->pairs);
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the routes of %lld pairs", (long long)rows);
+    return BEAM_OK;
 }
 
 void beam_expert_parallel_close(beam_expert_parallel *ep)
@@ -121,12 +117,27 @@ static bool works(const trip *t)
     return !be->status;
 }
 
+/* Ranks with other bounds would count other rounds, and wait for each other without an end. */
+static void agree(const trip *t)
+{
+    beam_expert_parallel *ep = t->ep;
+    beam_backend *be = t->pass->be;
+    if (!be->status)
+        be->status = beam_comm_agree(ep->comm, "expert_parallel", (uint64_t)ep->plan.ranks);
+    if (!be->status)
+        be->status = beam_comm_agree(ep->comm, "the tokens of a micro-batch times its experts per token",
+                                     (uint64_t)ep->pairs);
+    ep->agreed = !be->status;
+}
+
 /* Everyone's counts for this layer. */
 static void count_rows(trip *t, const beam_expert_rows *r)
 {
     beam_expert_parallel *ep = t->ep;
     beam_expert_plan *plan = &ep->plan;
     const int64_t e = plan->experts;
+    if (!ep->agreed)
+        agree(t);
     beam_download(t->pass->be, ep->first, r->route->first);
     beam_download(t->pass->be, ep->kept, r->route->kept);
     if (beam_sync(t->pass->be))

@@ -16,6 +16,7 @@ struct beam_expert_parallel {
     beam_comm *comm;       /* NULL where memory is only planned */
     beam_expert_plan plan; /* of the layer at work */
     int64_t pairs;         /* most rows of a rank: R of the largest micro-batch */
+    bool agreed;           /* that all ranks have these bounds */
     int32_t *counts;       /* [ranks of the job][E][2] */
     int32_t *mine;         /* [E][2] of this rank */
     int32_t *first, *kept; /* [E+1] [E] of a route */
@@ -29,7 +30,7 @@ struct beam_expert_parallel {
 beam_status beam_expert_parallel_share(beam_expert_parallel *ep, beam_model_config *c, int ranks,
                                        beam_comm *comm, int64_t tokens);
 
-/* Host memory. Collective: fails unless all ranks have the same bounds. Close in any case. */
+/* Host memory. The first pass fails, on all ranks, unless they have the same bounds. Close in any case. */
 beam_status beam_expert_parallel_open(beam_expert_parallel *ep);
 void beam_expert_parallel_close(beam_expert_parallel *ep);
 

@@ -234,6 +234,25 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
                       beam_rows(m->target, 0, batch->tokens), &args);
 }
 
+beam_status beam_model_idle(beam_model *m)
+{
+    const beam_moe_observer observer = m->observer;
+    int32_t zero = 0, none = -1, first[] = {0, 1};
+    uint8_t counted = 0;
+    const beam_batch batch = {.tokens = 1,
+                              .id = &zero,
+                              .target = &none,
+                              .position = &zero,
+                              .counted = &counted,
+                              .first = first,
+                              .sequences = 1};
+    m->observer = NULL;
+    beam_model_forward(m, &batch, 0);
+    m->observer = observer;
+    m->batch = NULL;
+    return beam_sync(m->be);
+}
+
 /* dprob[e] = balance * E * f_e / N: the gradient of E * sum over e of f_e P_e with respect to any one
  * probability, f_e the share of (token, layer) that have e as a candidate, P_e its mean probability, N their
  * number. */

@@ -178,6 +178,28 @@ static void evaluation_is_that_of_one_rank(void **state)
         }
 }
 
+/* A rank without anything to evaluate serves the others' tokens, and counts nothing. */
+static void idle_ranks_serve_others(void **state)
+{
+    test_ranks *job = *state;
+    pair p;
+    outcome whole, spread = {0};
+    const situation *s = &situations[0];
+    open_pair(job, s, job->comm.size, &p);
+    evaluate(p.whole, &p.batch.batch, &whole);
+    if (job->comm.rank == 1) {
+        need(beam_model_take_stats(p.spread, NULL));
+        need(beam_model_idle(p.spread));
+        need(beam_model_take_stats(p.spread, spread.stats));
+        for (int n = 0; n < TINY_STATS; n++)
+            assert_true(spread.stats[n] == 0);
+    } else {
+        evaluate(p.spread, &p.batch.batch, &spread);
+        expect_near(s, "loss", spread.result.loss, whole.result.loss, tolerance(job));
+    }
+    close_pair(&p);
+}
+
 /* Sums of the whole models' gradients over the ranks of this rank's group, in place. */
 static void add_group(test_ranks *job, int ranks, beam_tensor grad)
 {
@@ -287,6 +309,8 @@ static void dropped_pairs_cost_nothing(void **state)
         open_pair(job, &situations[SITUATIONS - 1], ranks, &closed);
         open_pair(job, &situations[0], ranks, &open);
         memset(open.batch.counted, 1, TINY_TOKENS);
+        traffic(job, &closed, 0, stats); /* in the first pass ranks compare their bounds */
+        traffic(job, &open, 0, stats);
         const double counts = traffic(job, &closed, 0, stats);
         const double bytes = traffic(job, &open, 0, stats);
         const double kept = spread_sum(job, remote_pairs(&open, stats));
@@ -307,9 +331,8 @@ static void dropped_pairs_cost_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(evaluation_is_that_of_one_rank),
-        cmocka_unit_test(gradients_are_those_of_one_rank),
-        cmocka_unit_test(twice_the_same_bits),
+        cmocka_unit_test(evaluation_is_that_of_one_rank),  cmocka_unit_test(idle_ranks_serve_others),
+        cmocka_unit_test(gradients_are_those_of_one_rank), cmocka_unit_test(twice_the_same_bits),
         cmocka_unit_test(dropped_pairs_cost_nothing),
     };
     return cmocka_run_group_tests(tests, test_ranks_open, test_ranks_close);

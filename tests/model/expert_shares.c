@@ -23,13 +23,29 @@ static void need(beam_status status)
         fail_msg("%s", beam_last_error());
 }
 
+/* The whole parameter, read on every rank in pieces that cross the borders of shares. */
+static void expect_whole(beam_model *spread, const beam_param *p, beam_tensor whole)
+{
+    enum { PIECE = 1000 };
+    float values[PIECE];
+    const int64_t n = beam_model_numbers(spread, p);
+    assert_int_equal(n, beam_count(whole));
+    for (int64_t first = 0; first < n; first += PIECE) {
+        const int64_t count = n - first < PIECE ? n - first : PIECE;
+        need(beam_model_read(spread, p, first, count, values));
+        assert_memory_equal(values, (const float *)whole.data + first, (size_t)count * sizeof *values);
+    }
+}
+
 static void expect_shares(beam_model *spread, beam_model *whole)
 {
     const beam_params got = beam_model_params(spread), want = beam_model_params(whole);
     assert_int_equal(got.n, want.n);
-    for (int i = 0; i < got.n; i++)
+    for (int i = 0; i < got.n; i++) {
         assert_true(test_same(want.at[i].name, got.at[i].value,
                               spread_share(beam_model_config_of(spread), want.at[i].value)));
+        expect_whole(spread, &got.at[i], want.at[i].value);
+    }
 }
 
 static void load_both(test_ranks *job, int ranks, const char *name, beam_hf_layout layout)
@@ -137,9 +153,30 @@ static void what_cannot_be_shared_is_refused(void **state)
     expect_refused(job, &c, &o, BEAM_ECONFIG, "3 ranks cannot share 8 experts evenly");
     o.expert_ranks = 8;
     expect_refused(job, &c, &o, BEAM_ECONFIG, "do not form groups of 8");
-    o.expert_ranks = job->comm.size;
-    o.max_tokens += job->comm.rank == 1;
-    expect_refused(job, &c, &o, BEAM_ECOMM, "the tokens of a micro-batch");
+}
+
+/* Ranks that differ in their largest micro-batch would wait for each other: the first pass says so. */
+static void other_bounds_are_refused(void **state)
+{
+    test_ranks *job = *state;
+    const beam_model_config c = spread_config();
+    beam_backend be; /* which fails for good */
+    beam_forward_result result;
+    tiny_batch b;
+    beam_model *m;
+    beam_model_options o = {.max_tokens = TINY_TOKENS + (job->comm.rank == 1),
+                            .expert_ranks = job->comm.size,
+                            .comm = &job->comm};
+    need(beam_backend_cpu(&be, 1));
+    need(beam_model_open(&m, &c, &o, &be));
+    need(beam_model_init_base(m, 1));
+    need(beam_model_init_gates(m, BEAM_GATES_OPEN, 1));
+    spread_batch(job, false, &b);
+    beam_model_forward(m, &b.batch, 0);
+    assert_int_equal(beam_model_result(m, &result), BEAM_ECOMM);
+    assert_non_null(strstr(beam_last_error(), "the ranks differ in the tokens of a micro-batch"));
+    beam_model_close(m);
+    beam_backend_close(&be);
 }
 
 int main(void)
@@ -150,6 +187,7 @@ int main(void)
         cmocka_unit_test(a_folder_without_an_expert_is_refused),
         cmocka_unit_test(memory_is_what_was_planned),
         cmocka_unit_test(what_cannot_be_shared_is_refused),
+        cmocka_unit_test(other_bounds_are_refused),
     };
     return cmocka_run_group_tests(tests, test_ranks_open, test_ranks_close);
 }
