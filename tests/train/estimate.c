@@ -272,12 +272,16 @@ static void larger_than_64_bits_is_refused(void **state)
 static void memory_is_required(void **state)
 {
     (void)state;
-    const beam_memory_need need = {.total = 1000, .model = {.parameters = 900}};
+    const beam_memory_need need = {.total = 1000, .model = {.parameters = 900}, .here = 1};
     const beam_host_memory unknown = {0}, small = {.total = 700, .available = 700, .swap = 299},
                            swapped = {.total = 700, .available = 600, .swap = 300};
     assert_int_equal(beam_memory_require("m", &need, &unknown), BEAM_OK);
     assert_int_equal(beam_memory_require("m", &need, &small), BEAM_ECONFIG);
     assert_int_equal(beam_memory_require("m", &need, &swapped), BEAM_OK);
+    const beam_memory_need two = {.total = 500, .model = {.parameters = 450}, .here = 2};
+    assert_int_equal(beam_memory_require("m", &two, &small), BEAM_ECONFIG);
+    assert_true(message_has("for its 2 ranks on this machine"));
+    assert_int_equal(beam_memory_require("m", &two, &swapped), BEAM_OK);
 }
 
 static bool near(double a, double b)
