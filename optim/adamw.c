@@ -9,8 +9,8 @@ static void place(beam_adamw_state *s, beam_arena *a)
         const beam_param *p = &s->params.at[i];
         if (!(p->flags & BEAM_TRAIN))
             continue;
-        const beam_tensor m = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
-        const beam_tensor v = beam_push(a, p->value.dtype, p->value.ndim, p->value.dim);
+        const beam_tensor m = beam_push(a, p->grad.dtype, p->value.ndim, p->value.dim);
+        const beam_tensor v = beam_push(a, p->grad.dtype, p->value.ndim, p->value.dim);
         if (s->m && s->v) {
             s->m[i] = m;
             s->v[i] = v;
@@ -29,6 +29,12 @@ size_t beam_adamw_bytes(beam_params params)
 beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_backend *be)
 {
     *s = (beam_adamw_state){.params = params};
+    for (int i = 0; i < params.n; i++)
+        if ((params.at[i].flags & BEAM_TRAIN) && params.at[i].value.dtype != be->wide)
+            return BEAM_FAIL(BEAM_ECONFIG,
+                             "%s is kept in %s, which cannot be trained; train gates and routers only, or "
+                             "compute in float32",
+                             params.at[i].name, beam_dtype_name(params.at[i].value.dtype));
     s->m = calloc((size_t)params.n, sizeof *s->m);
     s->v = calloc((size_t)params.n, sizeof *s->v);
     if (!s->m || !s->v) {

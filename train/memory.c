@@ -50,8 +50,9 @@ static int64_t count_trained(const beam_params *params)
 static void measure_training(beam_memory_need *out, const beam_params *params, int64_t accumulation,
                              beam_dtype real)
 {
-    const size_t size = beam_dtype_size(real);
-    const beam_tensor grads = beam_view(NULL, real, BEAM_DIMS((int64_t)(out->model.gradients / size)));
+    const beam_dtype wide = beam_wide_of(real);
+    const size_t size = beam_dtype_size(wide);
+    const beam_tensor grads = beam_view(NULL, wide, BEAM_DIMS((int64_t)(out->model.gradients / size)));
     out->optimizer = beam_adamw_bytes(*params);
     out->accumulation = beam_tree_bytes(grads, accumulation);
     out->saving = 2 * COPIES * size * (size_t)out->trained;

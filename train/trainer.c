@@ -94,8 +94,8 @@ static beam_status open_optimizer(beam_trainer *t)
     BEAM_TRY(
         beam_tree_open(&t->tree, beam_model_grads(t->model), t->config->gradient_accumulation_steps, be));
     t->norm_sum = beam_view(beam_alloc(be, sizeof(double), "gradient norm"), BEAM_F64, BEAM_DIMS(1));
-    void *offset = beam_alloc(be, beam_dtype_size(be->real), "offset of the mask logits");
-    t->gate_offset = beam_view(offset, be->real, BEAM_DIMS(1));
+    void *offset = beam_alloc(be, beam_dtype_size(be->wide), "offset of the mask logits");
+    t->gate_offset = beam_view(offset, be->wide, BEAM_DIMS(1));
     return be->status;
 }
 
