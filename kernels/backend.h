@@ -19,6 +19,10 @@
 #include "core/status.h"
 #include "core/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct beam_backend beam_backend;
 
 /* Which candidates a token has, which of them it keeps, and where each (token, candidate) pair stands once
@@ -237,4 +241,7 @@ static inline beam_dtype beam_wide_of(beam_dtype t)
  * and every sum has a fixed order. Close with beam_backend_close. */
 beam_status beam_backend_cpu(beam_backend *out, int threads);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
