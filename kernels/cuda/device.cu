@@ -1,4 +1,6 @@
 /* The device itself: memory, transfers, the stream, and its failures. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/arena.h"
@@ -107,7 +109,7 @@ int beam_cuda_devices(beam_cuda_device *list, int most)
         cudaDeviceProp p = {};
         cudaGetDeviceProperties(&p, i);
         list[i] = beam_cuda_device();
-        strncpy(list[i].name, p.name, sizeof list[i].name - 1);
+        snprintf(list[i].name, sizeof list[i].name, "%s", p.name);
         list[i].memory = p.totalGlobalMem;
         list[i].major = p.major;
         list[i].minor = p.minor;

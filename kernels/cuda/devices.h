@@ -11,7 +11,7 @@ extern "C" {
 enum { BEAM_MAX_GPUS = 16 };
 
 typedef struct {
-    char name[128];
+    char name[256];
     size_t memory;    /* bytes */
     int major, minor; /* compute capability */
     int processors;   /* streaming multiprocessors */
