@@ -1,9 +1,64 @@
-# BEAM_CUDA: AUTO uses the toolkit where it is, ON insists, OFF never looks.
+# BEAM_CUDA: AUTO builds the GPU kernels where nvcc is, ON insists, OFF never looks. Programs start without a driver:
+# the runtime is linked statically and finds the driver itself.
+#
+# nvcc is called directly instead of through CMake's CUDA language: programs stay C programs, linked by the C
+# compiler with its sanitizers, and what ptxas says of each file is kept for the test of registers.
 set(BEAM_CUDA AUTO CACHE STRING "GPU kernels: AUTO, ON or OFF")
 set_property(CACHE BEAM_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(BEAM_CUDA_ARCHS 90a CACHE STRING "GPU architectures to build for, e.g. 80;90a")
 
-if(BEAM_CUDA STREQUAL "AUTO")
-  message(STATUS "CUDA: no kernels in this version; building for the processor only")
-elseif(BEAM_CUDA)
-  message(FATAL_ERROR "BEAM_CUDA=ON, but this version has no GPU kernels; use AUTO or OFF")
+if(BEAM_CUDA)
+  find_program(BEAM_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+else()
+  set(BEAM_NVCC "")
 endif()
+if(BEAM_NVCC)
+  get_filename_component(cuda_home ${BEAM_NVCC} REALPATH)
+  get_filename_component(cuda_home ${cuda_home} DIRECTORY)
+  find_library(BEAM_CUDART_STATIC cudart_static HINTS ${cuda_home}/.. PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib)
+endif()
+if(BEAM_NVCC AND BEAM_CUDART_STATIC)
+  set(BEAM_CUDART ${BEAM_CUDART_STATIC} Threads::Threads rt dl)
+  message(STATUS "CUDA: ${BEAM_NVCC} for sm_${BEAM_CUDA_ARCHS}")
+elseif(BEAM_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "BEAM_CUDA=ON, but there is no nvcc with libcudart_static.a; set CUDA_HOME, or use AUTO or OFF")
+else()
+  unset(BEAM_NVCC CACHE)
+  set(BEAM_NVCC "")
+  message(STATUS "CUDA: building for the processor only")
+endif()
+
+# The host shim and its tests are C++.
+if(BEAM_TESTS)
+  include(CheckLanguage)
+  check_language(CXX)
+  if(CMAKE_CXX_COMPILER)
+    enable_language(CXX)
+  endif()
+endif()
+
+# beam_cuda_objects(OUT file.cu ...): an object file from each, and beside it .ptxas with what ptxas says of it.
+function(beam_cuda_objects out)
+  set(codes "")
+  foreach(arch ${BEAM_CUDA_ARCHS})
+    list(APPEND codes -gencode=arch=compute_${arch},code=sm_${arch})
+  endforeach()
+  set(objects "")
+  foreach(source ${ARGN})
+    set(object ${CMAKE_CURRENT_BINARY_DIR}/${source}.o)
+    add_custom_command(
+      OUTPUT ${object}
+      BYPRODUCTS ${object}.ptxas
+      DEPENDS ${source} ${CMAKE_SOURCE_DIR}/cmake/nvcc.sh
+      DEPFILE ${object}.d
+      COMMAND ${CMAKE_SOURCE_DIR}/cmake/nvcc.sh ${object}.ptxas ${BEAM_NVCC} -std=c++17 -O3 -lineinfo ${codes}
+              -Xptxas -v -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -D_POSIX_C_SOURCE=200809L
+              -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/tests -MD -MF ${object}.d -MT ${object}
+              -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
+      COMMENT "nvcc ${source}"
+      VERBATIM)
+    list(APPEND objects ${object})
+  endforeach()
+  set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+  set(${out} ${objects} PARENT_SCOPE)
+endfunction()

@@ -1,5 +1,6 @@
 # beam_library(NAME SOURCES ... [LINK ...] [DEFINITIONS ...]): one folder, one static library, warnings are errors.
-set(BEAM_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror)
+set(BEAM_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
 
 if(BEAM_NATIVE)
   add_compile_options(-march=native)

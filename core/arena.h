@@ -13,6 +13,10 @@
 
 #include "core/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { BEAM_ALIGN = 64 }; /* bytes; every tensor starts on a cache line */
 
 typedef struct {
@@ -34,4 +38,7 @@ beam_tensor beam_push(beam_arena *a, beam_dtype t, int ndim, const int64_t dim[]
 size_t beam_mark(const beam_arena *a);
 void beam_release(beam_arena *a, size_t mark);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

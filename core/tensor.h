@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum { BEAM_F32, BEAM_F64, BEAM_BF16, BEAM_F16, BEAM_I32, BEAM_I64, BEAM_U8 } beam_dtype;
 
 enum { BEAM_MAX_DIM = 4 };
@@ -46,4 +50,7 @@ beam_tensor beam_rows(beam_tensor t, int64_t first, int64_t n);
         __VA_ARGS__                                                                                          \
     }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

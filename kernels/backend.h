@@ -5,13 +5,23 @@
  * once, where it waits anyway (beam_sync).
  *
  * Letters: T tokens, D hidden size, E experts, K candidates per token (top-k), R = T*K pairs of (token,
- * candidate), F expert width, H query heads, G key/value heads, Dh head width, V vocabulary. `real` below is
- * the backend's element type: f32, or f64 in the build that checks gradients. */
+ * candidate), F expert width, H query heads, G key/value heads, Dh head width, V vocabulary.
+ *
+ * Two element types, which every tensor below and in kernels/ops.h names:
+ *   real  what there is much of: weights of the base model, activations, and gradients of activations;
+ *   wide  what must be precise: routers, gates and all they make (logits, probabilities, weights, their
+ *         gradients), gradients of parameters, moments, statistics of rows, losses, rotary tables.
+ * On the CPU both are f32, or both f64 in the build that checks gradients. A GPU has real = wide = f32, or
+ * real = bf16 with wide = f32; sums are taken in wide at least, and results rounded to real once. */
 #ifndef BEAM_KERNELS_BACKEND_H
 #define BEAM_KERNELS_BACKEND_H
 
 #include "core/status.h"
 #include "core/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct beam_backend beam_backend;
 
@@ -23,9 +33,9 @@ typedef struct beam_backend beam_backend;
  * nothing: weight 0, never kept. Their pairs are in no group; their rows stand behind all groups. */
 typedef struct {
     beam_tensor expert; /* i32  [T,K] candidates, best first; equal scores: lower id first        */
-    beam_tensor weight; /* real [T,K] combine weight g of the base model, before the mask         */
-    beam_tensor logit;  /* real [T,K] mask logit u                                                */
-    beam_tensor gate;   /* real [T,K] q = sigmoid(u); 1 where there is no mask gate               */
+    beam_tensor weight; /* wide [T,K] combine weight g of the base model, before the mask         */
+    beam_tensor logit;  /* wide [T,K] mask logit u                                                */
+    beam_tensor gate;   /* wide [T,K] q = sigmoid(u); 1 where there is no mask gate               */
     beam_tensor keep;   /* u8   [T,K] m: 1 = this expert runs                                     */
     beam_tensor row;    /* i32  [T,K] row of the pair in the grouped order, a permutation of 0..R */
     beam_tensor pair;   /* i32  [R]   inverse of row: t*K + k                                     */
@@ -65,18 +75,18 @@ typedef struct {
  * The product W_m x is a gemm of the caller; the rest is here. Absent tensors (data NULL) leave their term
  * out. */
 typedef struct {
-    beam_tensor bias;      /* real [E] b    */
-    beam_tensor scale;     /* real [1] a    */
-    beam_tensor rank_bias; /* real [K] c    */
+    beam_tensor bias;      /* wide [E] b    */
+    beam_tensor scale;     /* wide [1] a    */
+    beam_tensor rank_bias; /* wide [K] c    */
     double cutoff;         /* keep when u >= cutoff = temperature * log(tau / (1 - tau)); 0 for tau = 0.5 */
     double temperature;    /* q = sigmoid(u / temperature); 1 unless annealed */
 } beam_gate_terms;
 
 /* What reaches a mask gate from above, in backward. */
 typedef struct {
-    beam_tensor dpair;   /* real [T,K] a = <dL/dy, E_e(x)> */
-    beam_tensor dgiven;  /* real [T,K] a' of beam_give_back_grad; absent: 0 */
-    beam_tensor dgate;   /* real [T,K] a further gradient of q, of beam_union_penalty; absent: 0 */
+    beam_tensor dpair;   /* wide [T,K] a = <dL/dy, E_e(x)> */
+    beam_tensor dgiven;  /* wide [T,K] a' of beam_give_back_grad; absent: 0 */
+    beam_tensor dgate;   /* wide [T,K] a further gradient of q, of beam_union_penalty; absent: 0 */
     beam_tensor counted; /* u8 [T] */
     double penalty;      /* weight of the sum over counted pairs of q, or of q^2 */
     bool squared;
@@ -119,6 +129,8 @@ enum {
 
 typedef struct {
     const char *name; /* "cpu", "cuda" */
+
+    /* An op that a backend does not have is NULL here; asking for it is a failure of the backend. */
 
     /* Memory of the device. alloc returns NULL and sets status on failure; free accepts NULL. */
     void *(*alloc)(beam_backend *, size_t bytes);
@@ -212,16 +224,26 @@ typedef struct {
 struct beam_backend {
     const beam_ops *ops;
     beam_status status; /* sticky: the first failure */
-    beam_dtype real;    /* element type of activations, parameters and gradients */
+    beam_dtype real, wide;
+    const char *missing; /* the first op asked for that the table does not have; NULL: none */
     int threads;
     bool device_memory; /* tensors live where the host, and MPI, cannot read */
     void *stream;       /* with device_memory: the CUDA stream on which all ops run in order */
     void *impl;
 };
 
+/* The wide type that goes with a real one. */
+static inline beam_dtype beam_wide_of(beam_dtype t)
+{
+    return t == BEAM_BF16 ? BEAM_F32 : t;
+}
+
 /* The CPU backend: OpenBLAS for products, OpenMP over tokens, heads and experts. threads <= 0: as many as
  * OpenMP would use. Results do not depend on the number of threads: work is cut into pieces by shape alone,
  * and every sum has a fixed order. Close with beam_backend_close. */
 beam_status beam_backend_cpu(beam_backend *out, int threads);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,6 +1,7 @@
 /* The calls that models, optimizers and tests make: shapes are checked here once, then the backend's op runs.
  * A wrong shape is a bug and stops the program. After a failure of the backend every op is a no-op.
- * Letters and `real` as in kernels/backend.h. "+=" means that the op adds into its output. */
+ * Letters, `real` and `wide` as in kernels/backend.h; tensors are real unless said otherwise, gradients of
+ * parameters (dbias, dtable, dweight, dw, dvector) wide. "+=" means that the op adds into its output. */
 #ifndef BEAM_KERNELS_OPS_H
 #define BEAM_KERNELS_OPS_H
 
@@ -22,11 +23,14 @@ void beam_backend_close(beam_backend *be);
 
 /* Dense. */
 
+/* y = x, of any one type, or between real and wide, rounded to nearest.  y += x, both real or both wide. */
 void beam_copy(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_add(beam_backend *be, beam_tensor y, beam_tensor x);
 
 /* C[M,N] = alpha * op(A) op(B) + beta * C, op(X) = X or its transpose. With beta = 0, C is not read.
- * A and C with more than two dims count as [product of the leading dims, last dim]. */
+ * A and C with more than two dims count as [product of the leading dims, last dim]. Each of A, B, C is real
+ * or wide. Models use: all real; C wide, the gradient of a weight; B and C wide, a router or gate; C wide and
+ * one factor wide, the gradient of its weight; A and B wide, that of its input. */
 void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
                double beta);
 
@@ -39,8 +43,8 @@ void beam_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy);
 void beam_clip(beam_backend *be, beam_tensor x, double limit);
 void beam_clip_grad(beam_backend *be, beam_tensor dx, beam_tensor x, double limit);
 
-/* y[T,D] += sigmoid(score[T]) x[T,D]. Backward (both overwritten): dx = sigmoid(score) dy,
- * dscore = <dy, x> sigmoid'(score). dx may be dy. */
+/* y[T,D] += sigmoid(score[T]) x[T,D], score wide. Backward (both overwritten): dx = sigmoid(score) dy,
+ * dscore = <dy, x> sigmoid'(score), wide. dx may be dy. */
 void beam_add_gated(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor score);
 void beam_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, beam_tensor dy, beam_tensor x,
                          beam_tensor score);
@@ -49,16 +53,18 @@ void beam_add_gated_grad(beam_backend *be, beam_tensor dx, beam_tensor dscore, b
 void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
 void beam_embed_grad(beam_backend *be, beam_tensor dtable, beam_tensor dy, beam_tensor id);
 
-/* Over the last dim N of x [.., N]: inverse[rows] = 1/sqrt(mean(x^2) + epsilon), y = x * inverse * weight[N].
- * Backward: dx = beta * dx + ..., dweight += (optional). Zhang and Sennrich 2019, arXiv:1910.07467. */
+/* Over the last dim N of x [.., N]: wide inverse[rows] = 1/sqrt(mean(x^2) + epsilon), y = x * inverse *
+ * weight[N]. Backward: dx = beta * dx + ..., dweight += (optional). Zhang and Sennrich 2019,
+ * arXiv:1910.07467. */
 void beam_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
                   double epsilon);
 void beam_rmsnorm_grad(beam_backend *be, beam_tensor dx, beam_tensor dweight, beam_tensor dy, beam_tensor x,
                        beam_tensor weight, beam_tensor inverse, double beta);
 
 /* Rotates the last R numbers of each head of x [T,heads,Dh], R <= Dh, in place by the angle of its
- * position[T]: the halves (i, i + R/2) form the pairs, as in Hugging Face's rotate_half. cosine, sine [P,
- * R/2] hold every position; they may carry an amplitude. inverse = true is the backward pass (the transpose).
+ * position[T]: the halves (i, i + R/2) form the pairs, as in Hugging Face's rotate_half. wide cosine,
+ * sine [P, R/2] hold every position; they may carry an amplitude. inverse = true is the backward pass (the
+ * transpose).
  */
 void beam_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_tensor sine, beam_tensor position,
                bool inverse);
@@ -71,7 +77,7 @@ void beam_latent_keys_grad(beam_backend *be, beam_tensor down, beam_tensor dshar
 
 /* Causal attention inside each sequence: out[t,h] = sum over the s that t sees of
  * softmax(scale * q[t,h] . k[s,h*G/H]) v[s,h*G/H]. q [T,H,Dh], k [T,G,Dh], v [T,G,Dv], out [T,H,Dv], G
- * divides H; lse real [T,H] = log of the softmax denominator, for backward. Neither pass holds more than a
+ * divides H; lse wide [T,H] = log of the softmax denominator, for backward. Neither pass holds more than a
  * tile of the [T,T] scores, and tiles outside the window are not computed. dq, dk, dv are overwritten. */
 void beam_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
                     beam_tensor v, beam_sequences seq, beam_attention_rule rule);
@@ -96,13 +102,13 @@ static inline int64_t beam_interleave_row(int64_t f, int up, int64_t width)
     return 2 * group + (up ? n : 0) + (f - group);
 }
 
-/* logits [T,V], target i32 [T] in [0,V) or -1 (ignored). loss real [T] = -log softmax(logits)[target], 0
+/* logits [T,V], target i32 [T] in [0,V) or -1 (ignored). loss wide [T] = -log softmax(logits)[target], 0
  * where ignored; correct u8 [T] = the largest logit (lowest id on ties) is the target. want_grad: logits are
  * overwritten by grad_scale * (softmax - onehot), 0 where ignored. */
 void beam_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                         beam_tensor correct, double grad_scale, bool want_grad);
 
-/* The same with a teacher's logits [T,V]: loss as above, divergence real [T] =
+/* The same with a teacher's logits [T,V]: loss as above, divergence wide [T] =
  * tau^2 KL(softmax(teacher / tau) || softmax(logits / tau)), 0 where ignored. want_grad: logits become
  * grad_scale * d((1 - weight) * loss + weight * divergence); the teacher is left alone. */
 void beam_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, beam_tensor target,
@@ -111,7 +117,9 @@ void beam_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, bea
 
 /* Mixture of experts. */
 
-/* prob[T,E] = softmax(logits[T,E]); route.expert = the K largest that the rule allows (ties: lower id first,
+/* Everything of routers and gates is wide.
+ *
+ * prob[T,E] = softmax(logits[T,E]); route.expert = the K largest that the rule allows (ties: lower id first,
  * of groups too), route.weight = their prob as the rule says. K <= kept_groups * (E / groups). In the ops of
  * routers E counts null experts too: the columns from the E of route.kept on. Their weight is 0; so is that
  * of all candidates that are to be normalised where the null ones leave them less than 1e-30 in all. */
@@ -161,8 +169,8 @@ void beam_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, co
                         beam_tensor counted, int64_t group, double weight);
 
 /* What dropped experts give back (method: give-back): y[T,D] += sum over k of (1 - m) g given[expert], with q
- * for m in the soft form; given [E,D]. Backward: dgiven[T,K] = <dy[t], given[expert]> (overwritten),
- * dvector[E,D] += (optional), over the pairs of each expert in the grouped order. */
+ * for m in the soft form; given wide [E,D]. Backward: dgiven wide [T,K] = <dy[t], given[expert]>
+ * (overwritten), dvector[E,D] += (optional), over the pairs of each expert in the grouped order. */
 void beam_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
                     beam_mask_form form);
 void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
@@ -187,8 +195,8 @@ void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows,
 void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                         beam_mask_form form);
 
-/* dpair[T,K] = <dy[t], rows_y[row]> for every pair; drows[row] = w dy[t] for kept pairs (hard) or all (soft).
- * drows may be absent. */
+/* dpair wide [T,K] = <dy[t], rows_y[row]> for every pair; drows[row] = w dy[t] for kept pairs (hard) or all
+ * (soft). drows may be absent. */
 void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
                              beam_tensor rows_y, const beam_route *route, beam_mask_form form);
 
@@ -208,11 +216,11 @@ void beam_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out,
 /* Update. */
 
 /* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with bias correction, decay decoupled, as
- * torch.optim.AdamW. All of value's shape; m, v start at zero. */
+ * torch.optim.AdamW. All wide, of value's shape; m, v start at zero. */
 void beam_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
                 const beam_adamw_args *args);
 
-/* sum f64 [m] += sum over j of x[i,j]^2, x real [m,n]. The order of a row's sum depends on n alone. */
+/* sum f64 [m] += sum over j of x[i,j]^2, x wide [m,n]. The order of a row's sum depends on n alone. */
 void beam_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x);
 
 #endif

@@ -17,7 +17,7 @@ static bool is_per_pair(beam_tensor t, beam_dtype type, const beam_route *route)
 /* What tells a kept pair from a dropped one, and how much it counts. */
 static bool has_mask(const beam_backend *be, const beam_route *route)
 {
-    return is_per_pair(route->weight, be->real, route) && is_per_pair(route->gate, be->real, route) &&
+    return is_per_pair(route->weight, be->wide, route) && is_per_pair(route->gate, be->wide, route) &&
            is_per_pair(route->keep, BEAM_U8, route);
 }
 
@@ -32,9 +32,9 @@ static bool has_plan(const beam_route *route, int64_t tokens)
 
 static bool has_terms(const beam_backend *be, const beam_gate_terms *terms, int64_t experts, int64_t top_k)
 {
-    return beam_is_absent_or(terms->bias, be->real, BEAM_DIMS(experts)) &&
-           beam_is_absent_or(terms->scale, be->real, BEAM_DIMS(1)) &&
-           beam_is_absent_or(terms->rank_bias, be->real, BEAM_DIMS(top_k));
+    return beam_is_absent_or(terms->bias, be->wide, BEAM_DIMS(experts)) &&
+           beam_is_absent_or(terms->scale, be->wide, BEAM_DIMS(1)) &&
+           beam_is_absent_or(terms->rank_bias, be->wide, BEAM_DIMS(top_k));
 }
 
 /* `columns` candidates to choose from: the experts, and null ones behind them, which no limit of groups
@@ -57,11 +57,11 @@ static bool is_possible(beam_router_rule rule, int64_t experts, int64_t top_k)
 void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                       beam_router_rule rule)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, router_topk))
         return;
     BEAM_ASSERT(has_candidates(route, logits.dim[0], logits.dim[1]));
-    BEAM_ASSERT(logits.dtype == be->real && logits.ndim == 2 && beam_is_like(prob, logits));
-    BEAM_ASSERT(is_per_pair(route->weight, be->real, route));
+    BEAM_ASSERT(logits.dtype == be->wide && logits.ndim == 2 && beam_is_like(prob, logits));
+    BEAM_ASSERT(is_per_pair(route->weight, be->wide, route));
     BEAM_ASSERT(is_possible(rule, logits.dim[1], route->expert.dim[1]));
     BEAM_ASSERT(has_columns(route, logits.dim[1], rule));
     be->ops->router_topk(be, route, prob, logits, rule);
@@ -70,12 +70,12 @@ void beam_router_topk(beam_backend *be, const beam_route *route, beam_tensor pro
 void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight, const beam_route *route,
                       beam_tensor prob, beam_tensor dprob, beam_tensor counted, beam_router_rule rule)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, router_grad))
         return;
     const int64_t tokens = prob.dim[0], experts = prob.dim[1];
-    BEAM_ASSERT(has_candidates(route, tokens, experts) && is_per_pair(dweight, be->real, route));
-    BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) && beam_is_like(dlogits, prob));
-    BEAM_ASSERT(beam_is_absent_or(dprob, be->real, BEAM_DIMS(experts)));
+    BEAM_ASSERT(has_candidates(route, tokens, experts) && is_per_pair(dweight, be->wide, route));
+    BEAM_ASSERT(beam_is(prob, be->wide, BEAM_DIMS(tokens, experts)) && beam_is_like(dlogits, prob));
+    BEAM_ASSERT(beam_is_absent_or(dprob, be->wide, BEAM_DIMS(experts)));
     BEAM_ASSERT(!dprob.data || beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
     BEAM_ASSERT(is_possible(rule, experts, route->expert.dim[1]) && has_columns(route, experts, rule));
     be->ops->router_grad(be, dlogits, dweight, route, prob, dprob, counted, rule);
@@ -84,21 +84,21 @@ void beam_router_grad(beam_backend *be, beam_tensor dlogits, beam_tensor dweight
 void beam_router_load(beam_backend *be, beam_tensor load, const beam_route *route, beam_tensor prob,
                       beam_tensor counted)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, router_load))
         return;
     const int64_t tokens = prob.dim[0], experts = prob.dim[1];
     BEAM_ASSERT(beam_is(load, BEAM_F64, BEAM_DIMS(2, experts)) && has_candidates(route, tokens, experts));
-    BEAM_ASSERT(beam_is(prob, be->real, BEAM_DIMS(tokens, experts)) &&
+    BEAM_ASSERT(beam_is(prob, be->wide, BEAM_DIMS(tokens, experts)) &&
                 beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)));
     be->ops->router_load(be, load, route, prob, counted);
 }
 
 void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule rule)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, gate_open))
         return;
     BEAM_ASSERT(has_candidates(route, route->expert.dim[0], route->kept.dim[0]));
-    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
+    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->wide, route));
     BEAM_ASSERT(rule.keep >= 0 && rule.share > 0 && rule.share <= 1 && rule.anchor >= 0);
     be->ops->gate_open(be, route, rule);
 }
@@ -106,12 +106,12 @@ void beam_gate_open(beam_backend *be, const beam_route *route, beam_prune_rule r
 void beam_mask_gate(beam_backend *be, const beam_route *route, beam_tensor product,
                     const beam_gate_terms *terms)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, mask_gate))
         return;
     const int64_t tokens = product.dim[0], experts = product.dim[1];
-    BEAM_ASSERT(beam_is(product, be->real, BEAM_DIMS(tokens, experts)) &&
+    BEAM_ASSERT(beam_is(product, be->wide, BEAM_DIMS(tokens, experts)) &&
                 has_candidates(route, tokens, experts));
-    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->real, route));
+    BEAM_ASSERT(has_mask(be, route) && is_per_pair(route->logit, be->wide, route));
     BEAM_ASSERT(has_terms(be, terms, experts, route->expert.dim[1]) && terms->temperature > 0);
     be->ops->mask_gate(be, route, product, terms);
 }
@@ -120,15 +120,15 @@ void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dwe
                          const beam_gate_terms *grad, const beam_route *route,
                          const beam_gate_grad_args *args)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, mask_gate_grad))
         return;
     const int64_t tokens = dproduct.dim[0], experts = dproduct.dim[1];
-    BEAM_ASSERT(beam_is(dproduct, be->real, BEAM_DIMS(tokens, experts)) &&
+    BEAM_ASSERT(beam_is(dproduct, be->wide, BEAM_DIMS(tokens, experts)) &&
                 has_candidates(route, tokens, experts));
     BEAM_ASSERT(has_mask(be, route) && has_terms(be, grad, experts, route->expert.dim[1]));
-    BEAM_ASSERT(is_per_pair(args->dpair, be->real, route) && is_per_pair(dweight, be->real, route));
-    BEAM_ASSERT(!args->dgiven.data || is_per_pair(args->dgiven, be->real, route));
-    BEAM_ASSERT(!args->dgate.data || is_per_pair(args->dgate, be->real, route));
+    BEAM_ASSERT(is_per_pair(args->dpair, be->wide, route) && is_per_pair(dweight, be->wide, route));
+    BEAM_ASSERT(!args->dgiven.data || is_per_pair(args->dgiven, be->wide, route));
+    BEAM_ASSERT(!args->dgate.data || is_per_pair(args->dgate, be->wide, route));
     BEAM_ASSERT(beam_is(args->counted, BEAM_U8, BEAM_DIMS(tokens)) && args->temperature > 0);
     be->ops->mask_gate_grad(be, dproduct, dweight, grad, route, args);
 }
@@ -136,11 +136,11 @@ void beam_mask_gate_grad(beam_backend *be, beam_tensor dproduct, beam_tensor dwe
 void beam_union_penalty(beam_backend *be, beam_tensor dgate, beam_tensor sum, const beam_route *route,
                         beam_tensor counted, int64_t group, double weight)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, union_penalty))
         return;
     const int64_t tokens = route->expert.dim[0], experts = route->kept.dim[0];
     BEAM_ASSERT(has_candidates(route, tokens, experts) && beam_is_grouped(route, experts));
-    BEAM_ASSERT(is_per_pair(route->gate, be->real, route) && is_per_pair(dgate, be->real, route));
+    BEAM_ASSERT(is_per_pair(route->gate, be->wide, route) && is_per_pair(dgate, be->wide, route));
     BEAM_ASSERT(beam_is(counted, BEAM_U8, BEAM_DIMS(tokens)) && beam_is(sum, BEAM_F64, BEAM_DIMS(2)));
     BEAM_ASSERT(group >= 1 && group <= tokens);
     be->ops->union_penalty(be, dgate, sum, route, counted, group, weight);
@@ -151,14 +151,14 @@ static bool gives_back(const beam_backend *be, beam_tensor y, beam_tensor given,
 {
     const int64_t tokens = y.dim[0], width = y.dim[1], experts = given.dim[0];
     return beam_is(y, be->real, BEAM_DIMS(tokens, width)) &&
-           beam_is(given, be->real, BEAM_DIMS(experts, width)) && has_candidates(route, tokens, experts) &&
+           beam_is(given, be->wide, BEAM_DIMS(experts, width)) && has_candidates(route, tokens, experts) &&
            has_mask(be, route);
 }
 
 void beam_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const beam_route *route,
                     beam_mask_form form)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, give_back))
         return;
     BEAM_ASSERT(gives_back(be, y, given, route));
     be->ops->give_back(be, y, given, route, form);
@@ -167,9 +167,9 @@ void beam_give_back(beam_backend *be, beam_tensor y, beam_tensor given, const be
 void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiven, beam_tensor dy,
                          beam_tensor given, const beam_route *route, beam_mask_form form)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, give_back_grad))
         return;
-    BEAM_ASSERT(gives_back(be, dy, given, route) && is_per_pair(dgiven, be->real, route));
+    BEAM_ASSERT(gives_back(be, dy, given, route) && is_per_pair(dgiven, be->wide, route));
     BEAM_ASSERT(!dvector.data || (beam_is_like(dvector, given) && has_plan(route, dy.dim[0]) &&
                                   route->kept.dim[0] == given.dim[0]));
     be->ops->give_back_grad(be, dvector, dgiven, dy, given, route, form);
@@ -177,7 +177,7 @@ void beam_give_back_grad(beam_backend *be, beam_tensor dvector, beam_tensor dgiv
 
 void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *route, beam_tensor counted)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, mask_stats))
         return;
     const int64_t tokens = route->expert.dim[0], experts = stats.dim[0] - BEAM_STAT_EXPERTS;
     BEAM_ASSERT(stats.dtype == BEAM_F64 && stats.ndim == 1 && has_candidates(route, tokens, experts));
@@ -187,7 +187,7 @@ void beam_mask_stats(beam_backend *be, beam_tensor stats, const beam_route *rout
 
 void beam_route_plan(beam_backend *be, const beam_route *route)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, route_plan))
         return;
     BEAM_ASSERT(has_plan(route, route->expert.dim[0]) && is_per_pair(route->keep, BEAM_U8, route));
     BEAM_ASSERT(beam_count(route->expert) <= INT32_MAX);
@@ -204,7 +204,7 @@ static bool is_rows_of(const beam_backend *be, beam_tensor rows, beam_tensor x, 
 void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
                        beam_rows_of rows)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, route_gather))
         return;
     BEAM_ASSERT(is_rows_of(be, rows_x, x, route));
     be->ops->route_gather(be, rows_x, x, route, rows);
@@ -213,7 +213,7 @@ void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, cons
 void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows, const beam_route *route,
                             beam_rows_of rows)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, route_gather_grad))
         return;
     BEAM_ASSERT(is_rows_of(be, drows, dx, route) && is_per_pair(route->keep, BEAM_U8, route));
     be->ops->route_gather_grad(be, dx, drows, route, rows);
@@ -222,7 +222,7 @@ void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows,
 void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                         beam_mask_form form)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, route_combine))
         return;
     BEAM_ASSERT(is_rows_of(be, rows_y, y, route) && has_mask(be, route));
     be->ops->route_combine(be, y, rows_y, route, form);
@@ -231,17 +231,17 @@ void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, con
 void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
                              beam_tensor rows_y, const beam_route *route, beam_mask_form form)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, route_combine_grad))
         return;
     BEAM_ASSERT(is_rows_of(be, rows_y, dy, route) && has_mask(be, route));
-    BEAM_ASSERT((!drows.data || beam_is_like(drows, rows_y)) && is_per_pair(dpair, be->real, route));
+    BEAM_ASSERT((!drows.data || beam_is_like(drows, rows_y)) && is_per_pair(dpair, be->wide, route));
     be->ops->route_combine_grad(be, drows, dpair, dy, rows_y, route, form);
 }
 
 void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
                        const beam_route *route, beam_rows_of rows)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, grouped_gemm))
         return;
     const int64_t n = c.dim[1], m = a.dim[1], experts = b.dim[0];
     BEAM_ASSERT(beam_is(c, be->real, BEAM_DIMS(c.dim[0], n)) &&
@@ -254,10 +254,10 @@ void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tens
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                         const beam_route *route, beam_rows_of rows)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, grouped_wgrad))
         return;
     const int64_t experts = dw.dim[0], n = dw.dim[1], m = dw.dim[2];
-    BEAM_ASSERT(beam_is(dw, be->real, BEAM_DIMS(experts, n, m)) && beam_is_grouped(route, experts));
+    BEAM_ASSERT(beam_is(dw, be->wide, BEAM_DIMS(experts, n, m)) && beam_is_grouped(route, experts));
     BEAM_ASSERT(beam_is(dy, be->real, BEAM_DIMS(dy.dim[0], n)) &&
                 beam_is(x, be->real, BEAM_DIMS(dy.dim[0], m)));
     be->ops->grouped_wgrad(be, dw, dy, x, route, rows);

@@ -5,7 +5,7 @@
 void beam_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,
                        const beam_route *route, beam_rows_of rows)
 {
-    if (be->status)
+    if (!BEAM_CAN(be, expert_peaks))
         return;
     const int64_t tokens = route->expert.dim[0], pairs = beam_count(route->expert);
     BEAM_ASSERT(beam_is(route->expert, BEAM_I32, BEAM_DIMS(tokens, route->expert.dim[1])));

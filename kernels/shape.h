@@ -4,6 +4,10 @@
 
 #include "kernels/backend.h"
 
+/* Whether an op may run: nothing failed before, and the backend has it. beam_can records its absence. */
+bool beam_can(beam_backend *be, bool present, const char *op);
+#define BEAM_CAN(be, op) (!(be)->status && beam_can(be, (be)->ops->op != NULL, #op))
+
 /* A present tensor of exactly this type and shape. */
 static inline bool beam_is(beam_tensor t, beam_dtype type, int ndim, const int64_t dim[])
 {

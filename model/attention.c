@@ -10,7 +10,7 @@ void beam_attention_layout(beam_attention_saved *s, const beam_model_config *c, 
     else
         beam_grouped_layout(s, c, real, tokens, a);
     s->out = beam_push(a, real, BEAM_DIMS(tokens, c->heads, c->value_dim));
-    s->lse = beam_push(a, real, BEAM_DIMS(tokens, c->heads));
+    s->lse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens, c->heads));
 }
 
 static beam_attention_rule rule_of(const beam_pass *p, const beam_attention_weights *w)

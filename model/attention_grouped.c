@@ -12,7 +12,7 @@ static void layout_heads(beam_heads_saved *s, const beam_model_config *c, beam_d
     s->raw = s->still;
     if (c->qk_norm != BEAM_QK_NORM_NONE) {
         s->raw = beam_push(a, real, s->out.ndim, s->out.dim);
-        s->inverse = beam_push(a, real, BEAM_DIMS(rows));
+        s->inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(rows));
     }
 }
 

@@ -10,7 +10,7 @@ static const double latent_epsilon = 1e-6;
 static void layout_latent(beam_latent_saved *s, beam_dtype real, int64_t tokens, int64_t rank, beam_arena *a)
 {
     s->raw = beam_push(a, real, BEAM_DIMS(tokens, rank));
-    s->inverse = beam_push(a, real, BEAM_DIMS(tokens));
+    s->inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
     s->out = beam_push(a, real, BEAM_DIMS(tokens, rank));
 }
 

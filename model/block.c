@@ -5,10 +5,10 @@ void beam_block_layout(beam_block_saved *s, const beam_model_config *c, int laye
 {
     *s = (beam_block_saved){0};
     s->attention_in = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-    s->attention_inverse = beam_push(a, real, BEAM_DIMS(tokens));
+    s->attention_inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
     s->middle = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
     s->mlp_in = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-    s->mlp_inverse = beam_push(a, real, BEAM_DIMS(tokens));
+    s->mlp_inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
     beam_attention_layout(&s->attention, c, real, tokens, a);
     if (c->moe_layer[layer])
         beam_moe_layout(&s->moe, c, real, tokens, a);

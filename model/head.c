@@ -7,14 +7,14 @@ void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype
 {
     *s = (beam_head_saved){0};
     s->in = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-    s->inverse = beam_push(a, real, BEAM_DIMS(tokens));
-    s->loss = beam_push(a, real, BEAM_DIMS(tokens));
+    s->inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
+    s->loss = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
     s->correct = beam_push(a, BEAM_U8, BEAM_DIMS(tokens));
     if (train)
         s->din = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
     if (teacher) {
         s->teacher = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-        s->divergence = beam_push(a, real, BEAM_DIMS(tokens));
+        s->divergence = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
     }
 }
 

@@ -266,7 +266,7 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
     const double n = (double)(m->batch->counted_total * beam_moe_layers(&m->config));
     for (int64_t i = 0; i < e; i++) {
         const double g = n > 0 ? balance * (double)e * load[i] / (n * n) : 0;
-        if (m->be->real == BEAM_F64)
+        if (m->be->wide == BEAM_F64)
             ((double *)gradient)[i] = g;
         else
             ((float *)gradient)[i] = (float)g;

@@ -7,19 +7,20 @@
 void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                      beam_arena *a)
 {
+    const beam_dtype wide = beam_wide_of(real);
     const int64_t t = tokens, k = c->top_k, e = c->experts, f = c->moe_intermediate_size, r = t * k;
     s->route = (beam_route){
         .expert = beam_push(a, BEAM_I32, BEAM_DIMS(t, k)),
-        .weight = beam_push(a, real, BEAM_DIMS(t, k)),
-        .logit = beam_push(a, real, BEAM_DIMS(t, k)),
-        .gate = beam_push(a, real, BEAM_DIMS(t, k)),
+        .weight = beam_push(a, wide, BEAM_DIMS(t, k)),
+        .logit = beam_push(a, wide, BEAM_DIMS(t, k)),
+        .gate = beam_push(a, wide, BEAM_DIMS(t, k)),
         .keep = beam_push(a, BEAM_U8, BEAM_DIMS(t, k)),
         .row = beam_push(a, BEAM_I32, BEAM_DIMS(t, k)),
         .pair = beam_push(a, BEAM_I32, BEAM_DIMS(r)),
         .first = beam_push(a, BEAM_I32, BEAM_DIMS(e + 1)),
         .kept = beam_push(a, BEAM_I32, BEAM_DIMS(e)),
     };
-    s->prob = beam_push(a, real, BEAM_DIMS(t, beam_router_rows(c)));
+    s->prob = beam_push(a, wide, BEAM_DIMS(t, beam_router_rows(c)));
     s->rows_x = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
     if (c->expert_ranks <= 1) {
         s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
@@ -30,7 +31,7 @@ void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype r
         beam_mlp_layout(&s->shared, c->shared_size, real, t, a);
     if (c->shared_gate) {
         s->shared_out = beam_push(a, real, BEAM_DIMS(t, c->hidden_size));
-        s->shared_score = beam_push(a, real, BEAM_DIMS(t, 1));
+        s->shared_score = beam_push(a, wide, BEAM_DIMS(t, 1));
     }
 }
 
@@ -57,7 +58,7 @@ static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_m
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor product = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim); /* [T,E+N] */
+    beam_tensor product = beam_push(p->scratch, be->wide, s->prob.ndim, s->prob.dim); /* [T,E+N] */
     beam_gemm(be, product, x, false, w->router->value, true, 1, 0);
     beam_router_topk(be, &s->route, s->prob, product, router_rule(p->config));
     if (p->rule.masks) {
@@ -174,12 +175,12 @@ static void mask_backward(const beam_pass *p, const beam_mlp_weights *w, const b
                                 .temperature = p->rule.temperature,
                                 .form = p->rule.form};
     if (gives_back(p, w)) {
-        args.dgiven = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+        args.dgiven = beam_push(p->scratch, be->wide, dpair.ndim, dpair.dim);
         beam_give_back_grad(be, w->mask.given->grad, args.dgiven, dy, w->mask.given->value, &s->route,
                             p->rule.form);
     }
     if (p->union_sum.data) {
-        args.dgate = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+        args.dgate = beam_push(p->scratch, be->wide, dpair.ndim, dpair.dim);
         beam_union_penalty(be, args.dgate, p->union_sum, &s->route, p->counted, p->terms.union_group,
                            p->terms.union_weight);
     }
@@ -193,8 +194,8 @@ static void gates_backward(const beam_pass *p, const beam_mlp_weights *w, const 
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor dproduct = beam_push(p->scratch, be->real, s->prob.ndim, s->prob.dim);
-    beam_tensor dweight = beam_push(p->scratch, be->real, dpair.ndim, dpair.dim);
+    beam_tensor dproduct = beam_push(p->scratch, be->wide, s->prob.ndim, s->prob.dim);
+    beam_tensor dweight = beam_push(p->scratch, be->wide, dpair.ndim, dpair.dim);
     mask_backward(p, w, s, dy, dpair, dproduct, dweight);
     if (p->rule.masks)
         beam_linear_backward(be, beam_linear_of(w->mask.weight, NULL), x, dproduct, dx, 1);
@@ -214,7 +215,7 @@ static void shared_backward(const beam_pass *p, const beam_mlp_weights *w, const
     const size_t mark = beam_mark(p->scratch);
     if (w->shared_gate) {
         beam_tensor dshared = beam_push(p->scratch, be->real, dy.ndim, dy.dim);
-        beam_tensor dscore = beam_push(p->scratch, be->real, s->shared_score.ndim, s->shared_score.dim);
+        beam_tensor dscore = beam_push(p->scratch, be->wide, s->shared_score.ndim, s->shared_score.dim);
         beam_add_gated_grad(be, dshared, per_token(dscore), dy, s->shared_out, per_token(s->shared_score));
         beam_linear_backward(be, beam_linear_of(w->shared_gate, NULL), x, dscore, dx, 1);
         dy = dshared;
@@ -230,7 +231,7 @@ void beam_moe_backward(const beam_pass *p, const beam_mlp_weights *w, const beam
     const beam_rows_of rows = p->rule.form == BEAM_MASK_SOFT ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
     const bool through_experts = dx.data || beam_trains(w->gate_up) || beam_trains(w->down);
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor dpair = beam_push(p->scratch, be->real, s->route.weight.ndim, s->route.weight.dim);
+    beam_tensor dpair = beam_push(p->scratch, be->wide, s->route.weight.ndim, s->route.weight.dim);
     beam_tensor drows = beam_push(p->scratch, be->real, s->rows_out.ndim, s->rows_out.dim);
     if (!through_experts)
         drows.data = NULL;

@@ -35,12 +35,12 @@ void beam_model_layout(beam_model *m, beam_arena *a)
     m->position = beam_push(a, BEAM_I32, BEAM_DIMS(t));
     m->counted = beam_push(a, BEAM_U8, BEAM_DIMS(t));
     m->first = beam_push(a, BEAM_I32, BEAM_DIMS(t + 1));
-    m->cosine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
-    m->sine = beam_push(a, m->be->real, BEAM_DIMS(t, half));
+    m->cosine = beam_push(a, m->be->wide, BEAM_DIMS(t, half));
+    m->sine = beam_push(a, m->be->wide, BEAM_DIMS(t, half));
     m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + c->experts));
     if (m->options.scope >= BEAM_SCOPE_ROUTERS) {
         m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, rows));
-        m->dprob = beam_push(a, m->be->real, BEAM_DIMS(rows));
+        m->dprob = beam_push(a, m->be->wide, BEAM_DIMS(rows));
     }
     if (beam_model_trains(m))
         m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
@@ -118,7 +118,7 @@ static beam_status measure(beam_model *m, beam_memory_plan *out)
 beam_status beam_model_plan(beam_memory_plan *out, const beam_model_config *config,
                             const beam_model_options *options, beam_dtype real)
 {
-    beam_backend idle = {.status = BEAM_EDEVICE, .real = real};
+    beam_backend idle = {.status = BEAM_EDEVICE, .real = real, .wide = beam_wide_of(real)};
     beam_model m;
     *out = (beam_memory_plan){0};
     beam_status status = beam_model_prepare(&m, config, options, &idle);

@@ -31,7 +31,7 @@ static double balance_loss(beam_model *m)
 beam_status beam_model_token_losses(beam_model *m, double *out)
 {
     const int64_t t = m->batch->tokens;
-    if (m->be->real == BEAM_F64) {
+    if (m->be->wide == BEAM_F64) {
         beam_download(m->be, out, beam_rows(m->head.loss, 0, t));
         return beam_sync(m->be);
     }
@@ -62,7 +62,7 @@ static double sum_of(const beam_model *m, int64_t n)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
-        sum += m->be->real == BEAM_F64 ? ((const double *)m->host)[i] : (double)((const float *)m->host)[i];
+        sum += m->be->wide == BEAM_F64 ? ((const double *)m->host)[i] : (double)((const float *)m->host)[i];
     return sum;
 }
 

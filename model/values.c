@@ -1,7 +1,30 @@
 /* Between floats of the host and tensors of the device: model/load.h. */
 #include <stdlib.h>
 
+#include "core/bf16.h"
 #include "model/load.h"
+
+/* Element i of a host copy of type f64 or bf16. */
+static void put(void *to, beam_dtype t, int64_t i, float value)
+{
+    if (t == BEAM_F64)
+        ((double *)to)[i] = (double)value;
+    else
+        ((uint16_t *)to)[i] = beam_f32_to_bf16(value);
+}
+
+static float get(const void *from, beam_dtype t, int64_t i)
+{
+    return t == BEAM_F64 ? (float)((const double *)from)[i] : beam_bf16_to_f32(((const uint16_t *)from)[i]);
+}
+
+static beam_status allocate_copy(beam_tensor t, void **copy)
+{
+    BEAM_ASSERT(t.dtype == BEAM_F64 || t.dtype == BEAM_BF16);
+    *copy = malloc(beam_bytes(t) + 1);
+    return *copy ? BEAM_OK
+                 : BEAM_FAIL(BEAM_ENOMEM, "no memory for a copy of %lld elements", (long long)beam_count(t));
+}
 
 beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *values)
 {
@@ -9,15 +32,13 @@ beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *va
         beam_upload(be, t, values);
         return beam_sync(be);
     }
-    const int64_t n = beam_count(t);
-    double *wide = malloc((size_t)n * sizeof *wide);
-    if (!wide)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a copy of %lld elements", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        wide[i] = (double)values[i];
-    beam_upload(be, t, wide);
+    void *copy;
+    BEAM_TRY(allocate_copy(t, &copy));
+    for (int64_t i = 0; i < beam_count(t); i++)
+        put(copy, t.dtype, i, values[i]);
+    beam_upload(be, t, copy);
     const beam_status status = beam_sync(be);
-    free(wide);
+    free(copy);
     return status;
 }
 
@@ -27,13 +48,12 @@ beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values)
         beam_download(be, values, t);
         return beam_sync(be);
     }
-    const int64_t n = beam_count(t);
-    double *wide = malloc((size_t)n * sizeof *wide);
-    if (!wide)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for a copy of %lld elements", (long long)n);
-    beam_download(be, wide, t);
-    for (int64_t i = 0; i < n; i++)
-        values[i] = (float)wide[i];
-    free(wide);
-    return beam_sync(be);
+    void *copy;
+    BEAM_TRY(allocate_copy(t, &copy));
+    beam_download(be, copy, t);
+    const beam_status status = beam_sync(be);
+    for (int64_t i = 0; i < beam_count(t); i++)
+        values[i] = get(copy, t.dtype, i);
+    free(copy);
+    return status;
 }

@@ -21,17 +21,36 @@ typedef struct {
 } builder;
 
 /* Appends a parameter without memory. The list was allocated large enough for every layer. */
+static beam_param *append(const builder *b, unsigned flags, const char *fmt, va_list args)
+{
+    beam_param *p = &b->w->params.at[b->w->params.n++];
+    const int n = vsnprintf(p->name, sizeof p->name, fmt, args);
+    BEAM_ASSERT(n > 0 && (size_t)n < sizeof p->name);
+    p->flags = flags;
+    return p;
+}
+
 static const beam_param *add(const builder *b, unsigned flags, int ndim, const int64_t dim[], const char *fmt,
                              ...)
 {
-    beam_param *p = &b->w->params.at[b->w->params.n++];
     va_list args;
     va_start(args, fmt);
-    const int n = vsnprintf(p->name, sizeof p->name, fmt, args);
+    beam_param *p = append(b, flags, fmt, args);
     va_end(args);
-    BEAM_ASSERT(n > 0 && (size_t)n < sizeof p->name);
-    p->value = p->grad = beam_view(NULL, b->real, ndim, dim);
-    p->flags = flags;
+    p->value = beam_view(NULL, b->real, ndim, dim);
+    p->grad = beam_view(NULL, beam_wide_of(b->real), ndim, dim);
+    return p;
+}
+
+/* One of a router or gate. */
+static const beam_param *add_wide(const builder *b, unsigned flags, int ndim, const int64_t dim[],
+                                  const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    beam_param *p = append(b, flags, fmt, args);
+    va_end(args);
+    p->value = p->grad = beam_view(NULL, beam_wide_of(b->real), ndim, dim);
     return p;
 }
 
@@ -94,15 +113,15 @@ static void add_mask_gate(const builder *b, int i, beam_mask_weights *m)
     const int64_t e = c->experts, d = c->hidden_size;
     const unsigned vector = b->gate, matrix = b->gate | BEAM_DECAY;
     const unsigned weight = c->mask.fixed_weight ? BEAM_MASK_GATE : matrix;
-    m->weight = add(b, weight, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.weight", i);
+    m->weight = add_wide(b, weight, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.weight", i);
     if (c->mask.bias)
-        m->bias = add(b, vector, BEAM_DIMS(e), "model.layers.%d.mlp.mask_gate.bias", i);
+        m->bias = add_wide(b, vector, BEAM_DIMS(e), "model.layers.%d.mlp.mask_gate.bias", i);
     if (c->mask.router_features) {
-        m->scale = add(b, vector, BEAM_DIMS(1), "model.layers.%d.mlp.mask_gate.router_scale", i);
-        m->rank_bias = add(b, vector, BEAM_DIMS(c->top_k), "model.layers.%d.mlp.mask_gate.rank_bias", i);
+        m->scale = add_wide(b, vector, BEAM_DIMS(1), "model.layers.%d.mlp.mask_gate.router_scale", i);
+        m->rank_bias = add_wide(b, vector, BEAM_DIMS(c->top_k), "model.layers.%d.mlp.mask_gate.rank_bias", i);
     }
     if (c->mask.give_back)
-        m->given = add(b, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.dropped_output", i);
+        m->given = add_wide(b, matrix, BEAM_DIMS(e, d), "model.layers.%d.mlp.mask_gate.dropped_output", i);
 }
 
 static void add_shared_expert(const builder *b, int i, beam_mlp_weights *mlp)
@@ -114,7 +133,8 @@ static void add_shared_expert(const builder *b, int i, beam_mlp_weights *mlp)
         add(b, b->matrix, BEAM_DIMS(2 * s, d), "model.layers.%d.mlp.%s.gate_up_proj", i, name);
     mlp->shared_down = add(b, b->matrix, BEAM_DIMS(d, s), "model.layers.%d.mlp.%s.down_proj.weight", i, name);
     if (c->shared_gate)
-        mlp->shared_gate = add(b, b->matrix, BEAM_DIMS(1, d), "model.layers.%d.mlp.%s_gate.weight", i, name);
+        mlp->shared_gate =
+            add_wide(b, b->matrix, BEAM_DIMS(1, d), "model.layers.%d.mlp.%s_gate.weight", i, name);
 }
 
 static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
@@ -126,7 +146,8 @@ static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
         mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");
         return;
     }
-    mlp->router = add(b, b->router, BEAM_DIMS(beam_router_rows(c), d), "model.layers.%d.mlp.gate.weight", i);
+    mlp->router =
+        add_wide(b, b->router, BEAM_DIMS(beam_router_rows(c), d), "model.layers.%d.mlp.gate.weight", i);
     mlp->gate_up = add(b, b->matrix, BEAM_DIMS(e, 2 * f, d), "model.layers.%d.mlp.experts.gate_up_proj", i);
     mlp->down = add(b, b->matrix, BEAM_DIMS(e, d, f), "model.layers.%d.mlp.experts.down_proj", i);
     if (c->shared_size > 0)
@@ -234,10 +255,10 @@ beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_con
     beam_arena value_arena = beam_arena_over(w->value_block, values);
     beam_arena grad_arena = beam_arena_over(w->grad_block, grads);
     place(w, &value_arena, &grad_arena);
-    const int64_t reals = (int64_t)(grads / beam_dtype_size(be->real));
-    w->grads = beam_view(w->grad_block, be->real, BEAM_DIMS(reals));
-    w->trained = beam_view(w->value_block, be->real, BEAM_DIMS(reals));
-    if (reals) {
+    const int64_t n = (int64_t)(grads / beam_dtype_size(be->wide));
+    w->grads = beam_view(w->grad_block, be->wide, BEAM_DIMS(n));
+    w->trained = beam_view(w->value_block, be->wide, BEAM_DIMS(n));
+    if (n) {
         beam_zero(be, w->grads);
         beam_zero(be, w->trained);
     }

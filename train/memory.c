@@ -53,10 +53,11 @@ static void measure_training(beam_memory_need *out, const beam_training *trainin
 {
     const beam_comm alone = {.size = 1, .local_size = 1};
     const beam_comm *comm = training->comm ? training->comm : &alone;
-    const size_t size = beam_dtype_size(real);
+    const beam_dtype wide = beam_wide_of(real);
+    const size_t size = beam_dtype_size(wide);
     const int64_t n = (int64_t)(out->model.gradients / size);
-    const beam_tensor grads = beam_view(NULL, real, BEAM_DIMS(n));
-    out->optimizer = beam_adamw_bytes(&(beam_span){.n = beam_sum_share(comm, n)}, 1, real);
+    const beam_tensor grads = beam_view(NULL, wide, BEAM_DIMS(n));
+    out->optimizer = beam_adamw_bytes(&(beam_span){.n = beam_sum_share(comm, n)}, 1, wide);
     out->accumulation = beam_tree_bytes(grads, training->accumulation);
     out->receiving = beam_sum_bytes(comm, grads);
     out->saving = 2 * COPIES * size * (size_t)out->trained;

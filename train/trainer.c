@@ -106,8 +106,8 @@ static beam_status open_optimizer(beam_trainer *t)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the numbers of a step");
     void *squares = beam_alloc(be, (size_t)units * sizeof(double), "squares of gradients");
     t->squares = beam_view(squares, BEAM_F64, BEAM_DIMS(units));
-    void *offset = beam_alloc(be, beam_dtype_size(be->real), "offset of the mask logits");
-    t->gate_offset = beam_view(offset, be->real, BEAM_DIMS(1));
+    void *offset = beam_alloc(be, beam_dtype_size(be->wide), "offset of the mask logits");
+    t->gate_offset = beam_view(offset, be->wide, BEAM_DIMS(1));
     return be->status;
 }
 
@@ -147,9 +147,7 @@ static void plan_steps(beam_trainer *t)
 static beam_status open_alone(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    BEAM_TRY(beam_open_backend(c->backend, c->threads, &t->backend));
-    if (c->bf16 == BEAM_BF16_ON && t->comm->rank == 0)
-        beam_warn("bf16: true is for GPUs; this processor computes in float32");
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm->local_rank, c->threads, &t->backend));
     BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
     BEAM_TRY(check_together(t));

@@ -47,7 +47,7 @@ static void attention_build(op_fixture *f)
     op_variable(f, VALUE, "v", 1, BEAM_DIMS(s->T, s->G, Dv));
     declare_bounds(f);
     op_output(f, OUT, "out", BEAM_DIMS(s->T, s->H, Dv));
-    op_output(f, LSE, "lse", BEAM_DIMS(s->T, s->H));
+    op_wide_output(f, LSE, "lse", BEAM_DIMS(s->T, s->H));
     op_seed(f, DOUT, "dout", OUT);
     op_gradient(f, DQ, "dq", Q);
     op_gradient(f, DK, "dk", KEY);
@@ -144,11 +144,11 @@ static void cross_entropy_build(op_fixture *f)
     test_fill_integers(target, "target", 0, (int)s->V - 2);
     if (target.data && s->T > 2)
         test_set(target, 2, -1);
-    op_output(f, LOSS, "loss", BEAM_DIMS(s->T));
+    op_wide_output(f, LOSS, "loss", BEAM_DIMS(s->T));
     op_declare(f, CORRECT, "correct", OP_OUTPUT, BEAM_U8, BEAM_DIMS(s->T));
     test_fill(op_seed(f, DLOSS, "dloss", LOSS), s->alpha);
     op_gradient(f, DLOGITS, "dlogits", LOGITS);
-    op_declare(f, LOSS_AGAIN, "loss of the pass with gradient", OP_RESULT, f->be->real, BEAM_DIMS(s->T));
+    op_declare(f, LOSS_AGAIN, "loss of the pass with gradient", OP_RESULT, f->be->wide, BEAM_DIMS(s->T));
     op_declare(f, CORRECT_AGAIN, "correct of the pass with gradient", OP_RESULT, BEAM_U8, BEAM_DIMS(s->T));
     f->run.flops = f->back.flops = 3.0 * (double)(s->T * s->V);
 }

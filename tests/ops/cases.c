@@ -14,6 +14,9 @@ const op_case op_cases[] = {
     {"copy", &op_copy, {.T = 5, .D = 7}, 0, 0},
     {"add", &op_add, {.T = 5, .D = 7}, 2e-7, 1e-2},
     {"add large", &op_add, {.T = 300, .D = 257}, 2e-7, 1e-2},
+    {"add gradients", &op_add, {.T = 33, .D = 65, .options = OP_WIDE}, 2e-7, 2e-7},
+    {"round", &op_round, {.T = 5, .D = 7}, 2e-7, 1e-2},
+    {"round large", &op_round, {.T = 300, .D = 257}, 2e-7, 1e-2},
 
     {"gemm", &op_gemm, {.M = 5, .N = 7, .D = 11, .alpha = 1}, 1e-6, 2e-2},
     {"gemm 1x1x1", &op_gemm, {.M = 1, .N = 1, .D = 1, .alpha = 1}, 2e-7, 1e-2},
@@ -35,6 +38,12 @@ const op_case op_cases[] = {
     {"gemm leading dims", &op_gemm, {.T = 3, .M = 12, .N = 5, .D = 8, .alpha = 1, .beta = 1}, 1e-6, 2e-2},
     {"gemm many tiles", &op_gemm, {.M = 270, .N = 530, .D = 33, .alpha = 2, .beta = -1}, 2e-6, 2e-2},
     {"gemm long sum", &op_gemm, {.M = 16, .N = 24, .D = 6001, .alpha = 1}, 2e-6, 2e-2},
+
+    {"gemm of a gate",
+     &op_gemm,
+     {.M = 13, .N = 7, .D = 37, .alpha = 1, .options = OP_TRANSPOSE_B | OP_WIDE},
+     1e-6,
+     2e-2},
 
     {"bias", &op_bias, {.T = 5, .D = 7}, 1e-6, 1e-2},
     {"bias one number", &op_bias, {.T = 1, .D = 1}, 1e-6, 1e-2},

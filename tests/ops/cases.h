@@ -29,6 +29,7 @@ enum {
     OP_GIVE_BACK = 1u << 16, /* mask_gate: dropped experts give back */
     OP_SQUARED = 1u << 17,   /* mask_gate: the penalty is of q^2 */
     OP_UNION = 1u << 18,     /* mask_gate: there is a further gradient of q */
+    OP_WIDE = 1u << 19,      /* gemm, add: of a gate (b and c are wide), of gradients */
 };
 
 /* Slots of the route, the same in every op that has one; an op's own slots start at OP_OWN. */
@@ -55,9 +56,9 @@ extern const op_case op_cases[];
 extern const int op_case_count;
 
 extern const op_kind op_bias, op_clip, op_gated, op_give_back;
-extern const op_kind op_copy, op_add, op_gemm, op_embed, op_rmsnorm, op_rope, op_attention, op_swiglu,
-    op_cross_entropy, op_router, op_router_load, op_gate_open, op_mask_gate, op_mask_stats, op_route_plan,
-    op_route_gather, op_route_combine, op_grouped, op_adamw, op_sum_squares;
+extern const op_kind op_copy, op_round, op_add, op_gemm, op_embed, op_rmsnorm, op_rope, op_attention,
+    op_swiglu, op_cross_entropy, op_router, op_router_load, op_gate_open, op_mask_gate, op_mask_stats,
+    op_route_plan, op_route_gather, op_route_combine, op_grouped, op_adamw, op_sum_squares;
 extern const op_kind op_latent_keys, op_union, op_distill, op_expert_peaks;
 
 static inline bool op_has(const op_fixture *f, unsigned option)

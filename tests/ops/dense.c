@@ -15,10 +15,27 @@ static void copy_run(op_fixture *f)
     beam_copy(f->be, f->t[Y], f->t[X]);
 }
 
+/* wide -> real -> wide. */
+static void round_build(op_fixture *f)
+{
+    op_wide_input(f, X, "x", 1, BEAM_DIMS(f->shape.T, f->shape.D));
+    op_output(f, Y, "y", BEAM_DIMS(f->shape.T, f->shape.D));
+    op_wide_output(f, DX, "y, wide again", BEAM_DIMS(f->shape.T, f->shape.D));
+}
+
+static void round_run(op_fixture *f)
+{
+    beam_copy(f->be, f->t[Y], f->t[X]);
+    beam_copy(f->be, f->t[DX], f->t[Y]);
+}
+
+/* OP_WIDE: gradients. */
 static void add_build(op_fixture *f)
 {
-    copy_build(f);
-    test_fill_normal(f->slot[Y].host, "y", 1);
+    const int64_t T = f->shape.T, D = f->shape.D;
+    const bool wide = op_has(f, OP_WIDE);
+    (wide ? op_wide_input : op_input)(f, X, "x", 1, BEAM_DIMS(T, D));
+    test_fill_normal((wide ? op_wide_output : op_output)(f, Y, "y", BEAM_DIMS(T, D)), "y", 1);
     f->run.flops = (double)(f->shape.T * f->shape.D);
 }
 
@@ -28,9 +45,10 @@ static void add_run(op_fixture *f)
 }
 
 const op_kind op_copy = {"copy", copy_build, copy_run, NULL};
+const op_kind op_round = {"round", round_build, round_run, NULL};
 const op_kind op_add = {"add", add_build, add_run, NULL};
 
-/* T > 0: A and C get T as a leading dim. */
+/* T > 0: A and C get T as a leading dim. OP_WIDE: B and C are wide, as in a router. */
 static void gemm_build(op_fixture *f)
 {
     const int64_t M = f->shape.M, N = f->shape.N, D = f->shape.D, T = f->shape.T;
@@ -40,20 +58,18 @@ static void gemm_build(op_fixture *f)
         op_variable(f, X, "a", 1, BEAM_DIMS(D, M));
     else
         op_variable(f, X, "a", 1, BEAM_DIMS(M, D));
-    if (op_has(f, OP_TRANSPOSE_B))
-        op_variable(f, W, "b", 1, BEAM_DIMS(N, D));
-    else
-        op_variable(f, W, "b", 1, BEAM_DIMS(D, N));
+    const bool tb = op_has(f, OP_TRANSPOSE_B), wide = op_has(f, OP_WIDE);
+    (wide ? op_wide_variable : op_variable)(f, W, "b", 1, BEAM_DIMS(tb ? N : D, tb ? D : N));
     beam_tensor c;
     if (T > 0)
         c = op_output(f, Y, "c", BEAM_DIMS(T, M / T, N));
     else
-        c = op_output(f, Y, "c", BEAM_DIMS(M, N));
+        c = (wide ? op_wide_output : op_output)(f, Y, "c", BEAM_DIMS(M, N));
     if (f->shape.beta != 0)
         test_fill_normal(c, "c", 1);
     op_seed(f, DY, "dc", Y);
     op_gradient(f, DX, "da", X);
-    op_gradient(f, DW, "db", W);
+    op_wide_gradient(f, DW, "db", W);
     f->run.flops = 2.0 * (double)(M * N * D);
     f->back.flops = 2 * f->run.flops;
 }
@@ -89,7 +105,7 @@ static void embed_build(op_fixture *f)
     op_variable(f, W, "table", 1, BEAM_DIMS(V, D));
     op_output(f, Y, "y", BEAM_DIMS(T, D));
     op_seed(f, DY, "dy", Y);
-    op_added(f, DW, "dtable", W, 1);
+    op_wide_added(f, DW, "dtable", W);
     f->back.flops = (double)(T * D);
 }
 
@@ -117,16 +133,16 @@ static void rmsnorm_build(op_fixture *f)
     op_variable(f, W, "weight", 1, BEAM_DIMS(N));
     op_output(f, Y, "y", x.ndim, x.dim);
     if (s->H > 0)
-        op_output(f, INVERSE, "inverse", BEAM_DIMS(s->T, s->H));
+        op_wide_output(f, INVERSE, "inverse", BEAM_DIMS(s->T, s->H));
     else
-        op_output(f, INVERSE, "inverse", BEAM_DIMS(s->T));
+        op_wide_output(f, INVERSE, "inverse", BEAM_DIMS(s->T));
     op_seed(f, DY, "dy", Y);
     if (s->beta != 0)
         op_added(f, DX, "dx", X, s->beta);
     else
         op_gradient(f, DX, "dx", X);
     if (!op_has(f, OP_WITHOUT))
-        op_added(f, DW, "dweight", W, 1);
+        op_wide_added(f, DW, "dweight", W);
     f->run.flops = 4.0 * (double)beam_count(x);
     f->back.flops = 10.0 * (double)beam_count(x);
 }
@@ -151,8 +167,8 @@ static void rope_build(op_fixture *f)
     const int64_t half = (s->R > 0 ? s->R : s->Dh) / 2;
     op_variable(f, X, "x", 1, BEAM_DIMS(s->T, s->H, s->Dh));
     /* Not a point of the circle: a swap of sine and cosine, or of signs, cannot cancel. */
-    op_input(f, COSINE, "cosine", 1, BEAM_DIMS(POSITIONS, half));
-    op_input(f, SINE, "sine", 1, BEAM_DIMS(POSITIONS, half));
+    op_wide_input(f, COSINE, "cosine", 1, BEAM_DIMS(POSITIONS, half));
+    op_wide_input(f, SINE, "sine", 1, BEAM_DIMS(POSITIONS, half));
     const beam_tensor position = op_declare(f, POSITION, "position", OP_INPUT, BEAM_I32, BEAM_DIMS(s->T));
     test_fill_integers(position, "position", 0, POSITIONS - 1);
     op_output(f, Y, "y", BEAM_DIMS(s->T, s->H, s->Dh));

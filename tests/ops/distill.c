@@ -44,14 +44,14 @@ static void distill_build(op_fixture *f)
     test_fill_integers(target, "target", 0, (int)s->V - 2);
     if (target.data && s->T > 2)
         test_set(target, 2, -1);
-    op_output(f, LOSS, "loss", BEAM_DIMS(s->T));
-    op_output(f, DIVERGENCE, "divergence", BEAM_DIMS(s->T));
+    op_wide_output(f, LOSS, "loss", BEAM_DIMS(s->T));
+    op_wide_output(f, DIVERGENCE, "divergence", BEAM_DIMS(s->T));
     op_declare(f, CORRECT, "correct", OP_OUTPUT, BEAM_U8, BEAM_DIMS(s->T));
     test_fill(op_seed(f, DLOSS, "dloss", LOSS), s->alpha * (1 - s->beta));
     test_fill(op_seed(f, DDIVERGENCE, "ddivergence", DIVERGENCE), s->alpha * s->beta);
     op_gradient(f, DLOGITS, "dlogits", LOGITS);
-    op_declare(f, LOSS_AGAIN, "loss with gradient", OP_RESULT, f->be->real, BEAM_DIMS(s->T));
-    op_declare(f, DIVERGENCE_AGAIN, "divergence with gradient", OP_RESULT, f->be->real, BEAM_DIMS(s->T));
+    op_declare(f, LOSS_AGAIN, "loss with gradient", OP_RESULT, f->be->wide, BEAM_DIMS(s->T));
+    op_declare(f, DIVERGENCE_AGAIN, "divergence with gradient", OP_RESULT, f->be->wide, BEAM_DIMS(s->T));
     op_declare(f, CORRECT_AGAIN, "correct with gradient", OP_RESULT, BEAM_U8, BEAM_DIMS(s->T));
     f->run.flops = f->back.flops = 6.0 * (double)(s->T * s->V);
 }

@@ -16,7 +16,7 @@ static void bias_build(op_fixture *f)
     test_fill_normal(y, "y", 1);
     op_variable(f, BIAS, "bias", 1, BEAM_DIMS(N));
     op_seed(f, DY, "dy", Y);
-    op_added(f, DBIAS, "dbias", BIAS, 1);
+    op_wide_added(f, DBIAS, "dbias", BIAS);
     f->run.flops = f->back.flops = (double)beam_count(y);
 }
 
@@ -79,7 +79,7 @@ static void gated_build(op_fixture *f)
 {
     const int64_t T = f->shape.T, D = f->shape.D;
     op_variable(f, X, "x", 1, BEAM_DIMS(T, D));
-    op_variable(f, SCORE, "score", op_has(f, OP_LARGE) ? 200 : 2, BEAM_DIMS(T));
+    op_wide_variable(f, SCORE, "score", op_has(f, OP_LARGE) ? 200 : 2, BEAM_DIMS(T));
     test_fill_normal(op_output(f, Y, "y", BEAM_DIMS(T, D)), "y", 1);
     op_seed(f, DY, "dy", Y);
     op_gradient(f, DX, "dx", X);

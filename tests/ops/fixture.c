@@ -90,18 +90,33 @@ beam_tensor op_declare(op_fixture *f, int i, const char *name, op_role role, bea
     return host;
 }
 
-beam_tensor op_variable(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[])
+static beam_tensor declare_normal(op_fixture *f, int i, const char *name, op_role role, beam_dtype t,
+                                  double scale, int ndim, const int64_t dim[])
 {
-    const beam_tensor v = op_declare(f, i, name, OP_VARIABLE, f->be->real, ndim, dim);
+    const beam_tensor v = op_declare(f, i, name, role, t, ndim, dim);
     test_fill_normal(v, name, scale);
     return v;
 }
 
+beam_tensor op_variable(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[])
+{
+    return declare_normal(f, i, name, OP_VARIABLE, f->be->real, scale, ndim, dim);
+}
+
+beam_tensor op_wide_variable(op_fixture *f, int i, const char *name, double scale, int ndim,
+                             const int64_t dim[])
+{
+    return declare_normal(f, i, name, OP_VARIABLE, f->be->wide, scale, ndim, dim);
+}
+
 beam_tensor op_input(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[])
 {
-    const beam_tensor v = op_declare(f, i, name, OP_INPUT, f->be->real, ndim, dim);
-    test_fill_normal(v, name, scale);
-    return v;
+    return declare_normal(f, i, name, OP_INPUT, f->be->real, scale, ndim, dim);
+}
+
+beam_tensor op_wide_input(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[])
+{
+    return declare_normal(f, i, name, OP_INPUT, f->be->wide, scale, ndim, dim);
 }
 
 beam_tensor op_output(op_fixture *f, int i, const char *name, int ndim, const int64_t dim[])
@@ -109,27 +124,51 @@ beam_tensor op_output(op_fixture *f, int i, const char *name, int ndim, const in
     return op_declare(f, i, name, OP_OUTPUT, f->be->real, ndim, dim);
 }
 
+beam_tensor op_wide_output(op_fixture *f, int i, const char *name, int ndim, const int64_t dim[])
+{
+    return op_declare(f, i, name, OP_OUTPUT, f->be->wide, ndim, dim);
+}
+
 beam_tensor op_seed(op_fixture *f, int i, const char *name, int of)
 {
     const beam_tensor out = f->slot[of].host;
-    const beam_tensor v = op_declare(f, i, name, OP_SEED, f->be->real, out.ndim, out.dim);
+    const beam_tensor v = declare_normal(f, i, name, OP_SEED, out.dtype, 1, out.ndim, out.dim);
     f->slot[i].of = of;
+    return v;
+}
+
+static beam_tensor declare_gradient(op_fixture *f, int i, const char *name, int of, beam_dtype t)
+{
+    const beam_tensor x = f->slot[of].host;
+    const beam_tensor v = op_declare(f, i, name, OP_GRADIENT, t, x.ndim, x.dim);
+    f->slot[i].of = of;
+    return v;
+}
+
+static beam_tensor declare_added(op_fixture *f, int i, const char *name, int of, beam_dtype t, double carry)
+{
+    const beam_tensor v = declare_gradient(f, i, name, of, t);
+    f->slot[i].carry = carry;
     test_fill_normal(v, name, 1);
     return v;
 }
 
 beam_tensor op_gradient(op_fixture *f, int i, const char *name, int of)
 {
-    const beam_tensor x = f->slot[of].host;
-    const beam_tensor v = op_declare(f, i, name, OP_GRADIENT, f->be->real, x.ndim, x.dim);
-    f->slot[i].of = of;
-    return v;
+    return declare_gradient(f, i, name, of, f->slot[of].host.dtype);
+}
+
+beam_tensor op_wide_gradient(op_fixture *f, int i, const char *name, int of)
+{
+    return declare_gradient(f, i, name, of, f->be->wide);
 }
 
 beam_tensor op_added(op_fixture *f, int i, const char *name, int of, double carry)
 {
-    const beam_tensor v = op_gradient(f, i, name, of);
-    f->slot[i].carry = carry;
-    test_fill_normal(v, name, 1);
-    return v;
+    return declare_added(f, i, name, of, f->slot[of].host.dtype, carry);
+}
+
+beam_tensor op_wide_added(op_fixture *f, int i, const char *name, int of)
+{
+    return declare_added(f, i, name, of, f->be->wide, 1);
 }

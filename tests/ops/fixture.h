@@ -83,16 +83,23 @@ bool op_unharmed(const op_fixture *f, char *image);
  * What is not filled holds the pattern of support/block.h. */
 beam_tensor op_declare(op_fixture *f, int i, const char *name, op_role role, beam_dtype t, int ndim,
                        const int64_t dim[]);
-/* A real tensor filled with normal numbers times scale. */
+/* A real tensor filled with normal numbers times scale; op_wide_...: a wide one. */
 beam_tensor op_variable(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[]);
 beam_tensor op_input(op_fixture *f, int i, const char *name, double scale, int ndim, const int64_t dim[]);
-/* A real output, unfilled. */
+beam_tensor op_wide_variable(op_fixture *f, int i, const char *name, double scale, int ndim,
+                             const int64_t dim[]);
+beam_tensor op_wide_input(op_fixture *f, int i, const char *name, double scale, int ndim,
+                          const int64_t dim[]);
+/* A real or wide output, unfilled. */
 beam_tensor op_output(op_fixture *f, int i, const char *name, int ndim, const int64_t dim[]);
-/* The seed of output `of`, normal numbers. */
+beam_tensor op_wide_output(op_fixture *f, int i, const char *name, int ndim, const int64_t dim[]);
+/* The seed of output `of`, of its type, normal numbers. */
 beam_tensor op_seed(op_fixture *f, int i, const char *name, int of);
-/* The gradient of variable `of`, unfilled; op_added starts it with normal numbers that the op adds to, times
- * carry. */
+/* The gradient of variable `of`, unfilled: of its type, or wide where it is a parameter. op_added starts it
+ * with normal numbers that the op adds to, times carry. */
 beam_tensor op_gradient(op_fixture *f, int i, const char *name, int of);
+beam_tensor op_wide_gradient(op_fixture *f, int i, const char *name, int of);
 beam_tensor op_added(op_fixture *f, int i, const char *name, int of, double carry);
+beam_tensor op_wide_added(op_fixture *f, int i, const char *name, int of);
 
 #endif

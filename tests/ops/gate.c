@@ -96,14 +96,14 @@ static void declare_gate_terms(op_fixture *f)
     const int64_t T = f->shape.T, E = f->shape.E, K = f->shape.K;
     const op_role role = op_has(f, OP_SOFT) ? OP_VARIABLE : OP_INPUT;
     op_role grad = op_has(f, OP_SOFT) ? OP_GRADIENT : OP_RESULT;
-    fill_product(f, op_input(f, PRODUCT, "product", 1, BEAM_DIMS(T, E)));
+    fill_product(f, op_wide_input(f, PRODUCT, "product", 1, BEAM_DIMS(T, E)));
     f->slot[PRODUCT].role = role;
     op_gradient(f, DPRODUCT, "dproduct", PRODUCT);
     f->slot[DPRODUCT].role = grad;
     if (!op_has(f, OP_WITHOUT)) {
-        op_input(f, BIAS, "bias", 0.5, BEAM_DIMS(E));
-        test_fill_uniform(op_input(f, SCALE, "scale", 1, BEAM_DIMS(1)), "scale", 0.8, 1.2);
-        op_input(f, RANK_BIAS, "rank bias", 0.5, BEAM_DIMS(K));
+        op_wide_input(f, BIAS, "bias", 0.5, BEAM_DIMS(E));
+        test_fill_uniform(op_wide_input(f, SCALE, "scale", 1, BEAM_DIMS(1)), "scale", 0.8, 1.2);
+        op_wide_input(f, RANK_BIAS, "rank bias", 0.5, BEAM_DIMS(K));
         op_added(f, DBIAS, "dbias", BIAS, 1);
         op_added(f, DSCALE, "dscale", SCALE, 1);
         op_added(f, DRANK_BIAS, "drank bias", RANK_BIAS, 1);
@@ -120,9 +120,9 @@ static void declare_gate_terms(op_fixture *f)
 static void declare_give_back(op_fixture *f)
 {
     const op_shape *s = &f->shape;
-    op_variable(f, GIVEN, "given", 1, BEAM_DIMS(s->E, s->D));
+    op_wide_variable(f, GIVEN, "given", 1, BEAM_DIMS(s->E, s->D));
     op_added(f, DVECTOR, "dvector", GIVEN, 1);
-    op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
 }
 
 /* Gate, plan, combine and, with OP_GIVE_BACK, what dropped experts give back: the whole way from mask logits
@@ -138,13 +138,13 @@ static void mask_gate_build(op_fixture *f)
     op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
     op_seed(f, DY, "dy", Y);
     if (op_has(f, OP_UNION))
-        op_input(f, DUNION, "dunion", 0.3, BEAM_DIMS(s->T, s->K));
+        op_wide_input(f, DUNION, "dunion", 0.3, BEAM_DIMS(s->T, s->K));
     if (op_has(f, OP_SQUARED))
         declare_squares(f);
     if (op_has(f, OP_SOFT))
         fill_penalty(f, op_seed(f, DGATE, "dgate", OP_GATE));
     op_gradient(f, DROWS, "drows", ROWS_Y);
-    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
     if (op_has(f, OP_GIVE_BACK))
         declare_give_back(f);
     f->run.flops = 2.0 * (double)(s->T * s->K * s->D);

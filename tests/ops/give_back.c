@@ -8,12 +8,12 @@ static void give_back_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
     op_declare_route(f, 0);
-    op_variable(f, GIVEN, "given", 1, BEAM_DIMS(s->E, s->D));
+    op_wide_variable(f, GIVEN, "given", 1, BEAM_DIMS(s->E, s->D));
     test_fill_normal(op_output(f, Y, "y", BEAM_DIMS(s->T, s->D)), "y", 1);
     op_seed(f, DY, "dy", Y);
     if (!op_has(f, OP_WITHOUT))
         op_added(f, DVECTOR, "dvector", GIVEN, 1);
-    op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
     f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
     f->back.flops = 4.0 * (double)(s->T * s->K * s->D);
 }

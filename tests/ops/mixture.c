@@ -46,11 +46,11 @@ static void router_build(op_fixture *f)
 {
     const int64_t T = f->shape.T, E = columns(f);
     op_declare_route(f, bit(OP_EXPERT) | bit(OP_WEIGHT));
-    fill_router_logits(f, op_variable(f, LOGITS, "logits", 1, BEAM_DIMS(T, E)));
-    op_output(f, PROB, "prob", BEAM_DIMS(T, E));
+    fill_router_logits(f, op_wide_variable(f, LOGITS, "logits", 1, BEAM_DIMS(T, E)));
+    op_wide_output(f, PROB, "prob", BEAM_DIMS(T, E));
     op_declare_counted(f, COUNTED);
     if (!op_has(f, OP_WITHOUT))
-        op_input(f, DPROB, "dprob", 1, BEAM_DIMS(E));
+        op_wide_input(f, DPROB, "dprob", 1, BEAM_DIMS(E));
     fill_dprob_rows(f, op_seed(f, DPROB_ROWS, "dprob of every token", PROB));
     op_seed(f, DWEIGHT, "dweight", OP_WEIGHT);
     op_gradient(f, DLOGITS, "dlogits", LOGITS);
@@ -86,7 +86,7 @@ static void router_load_build(op_fixture *f)
 {
     const int64_t T = f->shape.T, E = columns(f);
     op_declare_route(f, 0);
-    test_fill_uniform(op_input(f, PROB, "prob", 1, BEAM_DIMS(T, E)), "prob", 0, 1);
+    test_fill_uniform(op_wide_input(f, PROB, "prob", 1, BEAM_DIMS(T, E)), "prob", 0, 1);
     op_declare_counted(f, COUNTED);
     const beam_tensor load = op_declare(f, LOAD, "load", OP_OUTPUT, BEAM_F64, BEAM_DIMS(2, E));
     test_fill_normal(load, "load", 1);
@@ -158,7 +158,7 @@ static void route_combine_build(op_fixture *f)
     op_seed(f, DY, "dy", Y);
     if (!op_has(f, OP_WITHOUT))
         op_gradient(f, DROWS, "drows", ROWS_Y);
-    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->real, BEAM_DIMS(s->T, s->K));
+    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
     f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
     f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
 }
@@ -193,7 +193,7 @@ static void grouped_build(op_fixture *f)
     op_output(f, C, "c", BEAM_DIMS(s->T * s->K, s->N));
     op_poison_rows(f, op_seed(f, DC, "dc", C), op_rows(f));
     op_gradient(f, DA, "da", A);
-    op_added(f, DB, "db", B, 1);
+    op_wide_added(f, DB, "db", B);
     f->run.flops = 2.0 * (double)(op_rows_used(f) * s->D * s->N);
     f->back.flops = 2 * f->run.flops;
 }

@@ -103,5 +103,5 @@ static const beam_ops reference_ops = {
 
 beam_backend reference_backend(void)
 {
-    return (beam_backend){.ops = &reference_ops, .real = BEAM_F64, .threads = 1};
+    return (beam_backend){.ops = &reference_ops, .real = BEAM_F64, .wide = BEAM_F64, .threads = 1};
 }

@@ -62,11 +62,11 @@ static const unsigned plan_slots = 1u << OP_ROW | 1u << OP_PAIR | 1u << OP_FIRST
 void op_declare_route(op_fixture *f, unsigned outputs)
 {
     const int64_t T = f->shape.T, E = f->shape.E, K = f->shape.K;
-    const beam_dtype real = f->be->real;
+    const beam_dtype wide = f->be->wide;
     const beam_tensor expert = op_declare(f, OP_EXPERT, "expert", OP_INPUT, BEAM_I32, BEAM_DIMS(T, K));
-    const beam_tensor weight = op_declare(f, OP_WEIGHT, "weight", OP_INPUT, real, BEAM_DIMS(T, K));
-    const beam_tensor logit = op_declare(f, OP_LOGIT, "logit", OP_INPUT, real, BEAM_DIMS(T, K));
-    const beam_tensor gate = op_declare(f, OP_GATE, "gate", OP_INPUT, real, BEAM_DIMS(T, K));
+    const beam_tensor weight = op_declare(f, OP_WEIGHT, "weight", OP_INPUT, wide, BEAM_DIMS(T, K));
+    const beam_tensor logit = op_declare(f, OP_LOGIT, "logit", OP_INPUT, wide, BEAM_DIMS(T, K));
+    const beam_tensor gate = op_declare(f, OP_GATE, "gate", OP_INPUT, wide, BEAM_DIMS(T, K));
     const beam_tensor keep = op_declare(f, OP_KEEP, "keep", OP_INPUT, BEAM_U8, BEAM_DIMS(T, K));
     op_declare(f, OP_ROW, "row", OP_INPUT, BEAM_I32, BEAM_DIMS(T, K));
     op_declare(f, OP_PAIR, "pair", OP_INPUT, BEAM_I32, BEAM_DIMS(T * K));

@@ -36,7 +36,7 @@ static void union_build(op_fixture *f)
     test_fill(seed, 0);
     if (seed.data)
         test_set(seed, 0, s->alpha);
-    op_output(f, DGATE, "dgate of the run", BEAM_DIMS(s->T, s->K));
+    op_wide_output(f, DGATE, "dgate of the run", BEAM_DIMS(s->T, s->K));
     op_gradient(f, DGATE_GRAD, "dgate", OP_GATE);
     test_fill(op_declare(f, SUM_AGAIN, "sum of the pass back", OP_RESULT, BEAM_F64, BEAM_DIMS(2)), -3);
     f->run.flops = f->back.flops = 4.0 * (double)(s->T * s->K);

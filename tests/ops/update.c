@@ -9,13 +9,13 @@ enum { VALUE, GRAD, M, V, SUM };
 static void adamw_build(op_fixture *f)
 {
     const int64_t n = f->shape.D;
-    const beam_tensor value = op_output(f, VALUE, "value", BEAM_DIMS(n));
+    const beam_tensor value = op_wide_output(f, VALUE, "value", BEAM_DIMS(n));
     test_fill_normal(value, "value", 1);
-    const beam_tensor grad = op_input(f, GRAD, "grad", 0.1, BEAM_DIMS(n));
+    const beam_tensor grad = op_wide_input(f, GRAD, "grad", 0.1, BEAM_DIMS(n));
     for (int64_t i = 0; grad.data && i < n; i += 5)
         test_set(grad, i, 0);
-    test_fill(op_output(f, M, "m", BEAM_DIMS(n)), 0);
-    test_fill(op_output(f, V, "v", BEAM_DIMS(n)), 0);
+    test_fill(op_wide_output(f, M, "m", BEAM_DIMS(n)), 0);
+    test_fill(op_wide_output(f, V, "v", BEAM_DIMS(n)), 0);
     f->run.flops = 15.0 * (double)(f->shape.M * n);
 }
 
@@ -35,7 +35,7 @@ const op_kind op_adamw = {"adamw", adamw_build, adamw_run, NULL};
 
 static void sum_squares_build(op_fixture *f)
 {
-    op_input(f, VALUE, "x", 1, BEAM_DIMS(f->shape.T, f->shape.D));
+    op_wide_input(f, VALUE, "x", 1, BEAM_DIMS(f->shape.T, f->shape.D));
     test_fill(op_declare(f, SUM, "sum", OP_OUTPUT, BEAM_F64, BEAM_DIMS(f->shape.T)), 2.5);
     f->run.flops = 2.0 * (double)(f->shape.T * f->shape.D);
 }

@@ -1,0 +1,81 @@
+/* The memory of the simulated device: the processor's. */
+#include <cstdlib>
+#include <cstring>
+
+#include "core/arena.h"
+#include "core/status.h"
+#include "kernels/cuda/cuda.h"
+
+/* Less than a device's, because every test fills it. */
+constexpr size_t scratch_bytes = 4 << 20;
+
+void *beam_cuda_alloc(beam_backend *be, size_t bytes)
+{
+    void *p = nullptr;
+    if (posix_memalign(&p, BEAM_ALIGN, bytes > 0 ? bytes : 1) == 0)
+        return p;
+    if (!be->status)
+        be->status = BEAM_ENOMEM;
+    return nullptr;
+}
+
+void beam_cuda_free(beam_backend *, void *p)
+{
+    std::free(p);
+}
+
+void beam_cuda_move(beam_backend *, void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0)
+        std::memcpy(to, from, bytes);
+}
+
+void beam_cuda_upload(beam_backend *be, void *device, const void *host, size_t bytes)
+{
+    beam_cuda_move(be, device, host, bytes);
+}
+
+void beam_cuda_download(beam_backend *be, void *host, const void *device, size_t bytes)
+{
+    beam_cuda_move(be, host, device, bytes);
+}
+
+void beam_cuda_zero(beam_backend *, void *device, size_t bytes)
+{
+    if (bytes > 0)
+        std::memset(device, 0, bytes);
+}
+
+void beam_cuda_sync(beam_backend *)
+{
+}
+
+void beam_cuda_close(beam_backend *be)
+{
+    beam_cuda_impl *impl = static_cast<beam_cuda_impl *>(be->impl);
+    if (impl)
+        std::free(impl->scratch);
+    delete impl;
+    be->impl = nullptr;
+}
+
+beam_status beam_backend_simt(beam_backend *out, beam_dtype real)
+{
+    BEAM_ASSERT(real == BEAM_F32 || real == BEAM_BF16);
+    *out = beam_backend();
+    out->ops = &beam_cuda_ops;
+    out->real = real;
+    out->wide = BEAM_F32;
+    out->threads = 1;
+    out->impl = new beam_cuda_impl();
+    void *scratch = beam_cuda_alloc(out, scratch_bytes);
+    if (!scratch) {
+        beam_cuda_close(out);
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the scratch of the simulated device");
+    }
+    std::memset(scratch, 0xff, scratch_bytes); /* NaN: it must not be read before it is written */
+    beam_cuda_impl *impl = static_cast<beam_cuda_impl *>(out->impl);
+    impl->scratch = scratch;
+    impl->scratch_bytes = scratch_bytes;
+    return BEAM_OK;
+}
