@@ -32,6 +32,7 @@ typedef struct {
     void (*all_gather)(beam_comm *c, beam_tensor block, const int64_t *count);
     void (*host_gather)(beam_comm *c, const void *mine, void *all, size_t bytes);
     void (*host_broadcast)(beam_comm *c, void *data, size_t bytes, int root);
+    void (*abort)(beam_comm *c, int exit_code); /* of the other ranks */
     void (*close)(beam_comm *c);
 } beam_comm_ops;
 
@@ -43,6 +44,7 @@ struct beam_comm {
     beam_backend *be; /* whose memory the tensors live in; set by attach */
     int64_t sent;     /* bytes this rank has sent to others, by any call */
     double waited;    /* seconds this rank has waited in finish and all_gather */
+    bool busy[BEAM_EXCHANGES];
     void *impl;
 };
 

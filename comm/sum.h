@@ -2,7 +2,7 @@
  * by bucket while the last backward pass still runs.
  *
  *     for each micro-batch but the last:  backward;  beam_sum_push(&s);
- *     the last:                           backward, which calls beam_sum_final(&s, from) as gradients become
+ *     the last:                           backward, which calls beam_sum_final(&s, from) as gradients get
  * final beam_sum_finish(&s);                this rank's own spans of `grads` hold sums over everything
  *     ... update the own spans of another block of the same layout (the parameters) ...
  *     beam_sum_gather(&s, parameters);    now all ranks hold all of it
@@ -15,9 +15,9 @@
  * owner of a span receives the N partial sums and adds them in the order in which one rank would
  * (comm/tree.h), so for L a power of two the result has the same bits at any N that gives the same N L.
  *
- * The block is cut from its end into buckets of a fixed size, and each bucket into BEAM_UNITS units. Rank r
- * owns units [BEAM_UNITS r / N, BEAM_UNITS (r + 1) / N) of every bucket. The cut into units depends on the
- * block alone, so what is computed per unit does not depend on N either. */
+ * The block is cut from its end into buckets of one size, and each bucket into BEAM_UNITS units. Rank r
+ * owns units [BEAM_UNITS r / N, BEAM_UNITS (r + 1) / N) of every bucket. Both cuts depend on the block alone,
+ * so what is computed per unit does not depend on N either. */
 #ifndef BEAM_COMM_SUM_H
 #define BEAM_COMM_SUM_H
 
@@ -40,8 +40,9 @@ typedef struct {
     int buckets;    /* bucket b is what ends b * bucket elements before the end of the block */
     int started;    /* buckets whose exchange has begun in this step */
     int finished;   /* buckets whose own span holds the sum */
-    void *received; /* device memory of the parts on their way */
+    void *received; /* device memory of the parts on their way, a place per slot; NULL for one rank */
     size_t bytes;   /* of `received` */
+    int64_t *count; /* [2 size] elements for each rank, and of each, in an exchange */
 } beam_sum;
 
 /* Bytes that beam_sum_open would allocate beside the tree's. */

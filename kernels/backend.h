@@ -214,6 +214,8 @@ struct beam_backend {
     beam_status status; /* sticky: the first failure */
     beam_dtype real;    /* element type of activations, parameters and gradients */
     int threads;
+    bool device_memory; /* tensors live where the host, and MPI, cannot read */
+    void *stream;       /* with device_memory: the CUDA stream on which all ops run in order */
     void *impl;
 };
 
