@@ -1,5 +1,6 @@
 #include "train/survey.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,8 @@ static double time_of_day(void)
 static void compare_clocks(beam_comm *c, int other, double *ahead, double *error)
 {
     enum { TRIES = 12 };
-    *error = -1;
+    *ahead = 0;
+    *error = INFINITY;
     for (int i = 0; i < TRIES; i++) {
         double before = time_of_day(), theirs = 0, after;
         beam_comm_host_broadcast(c, &before, sizeof before, 0);
@@ -84,7 +86,7 @@ static void compare_clocks(beam_comm *c, int other, double *ahead, double *error
         beam_comm_host_broadcast(c, &theirs, sizeof theirs, other);
         after = time_of_day();
         beam_comm_host_broadcast(c, &after, sizeof after, 0);
-        if (*error < 0 || (after - before) / 2 < *error) {
+        if ((after - before) / 2 < *error) {
             *error = (after - before) / 2;
             *ahead = theirs - (before + after) / 2;
         }

@@ -94,7 +94,7 @@ beam_status beam_survey_exchange(beam_comm *c, int64_t bytes, double *seconds)
     BEAM_ASSERT(n > 0 && c->be);
     beam_status s = beam_comm_verdict(c, open_buffers(c, n, &b));
     for (int i = 0; i < ROUNDS && !s; i++) {
-        double t;
+        double t = 0;
         s = one_round(c, &b, &t);
         *seconds = i == 0 || t < *seconds ? t : *seconds;
     }
