@@ -40,11 +40,13 @@ static beam_status look(beam_comm *c, beam_backend *be, beam_ranks *r)
 beam_status beam_ranks_look(beam_comm *c, beam_ranks *r)
 {
     beam_backend be = {0};
-    *r = (beam_ranks){.size = c->size, .transport = c->ops->name};
-    BEAM_TRY(beam_comm_verdict(c, beam_open_backend(BEAM_BACKEND_AUTO, 0, &be)));
-    const beam_status s = look(c, &be, r);
+    *r = (beam_ranks){.size = c->size};
+    beam_status s = beam_comm_verdict(c, beam_open_backend(BEAM_BACKEND_AUTO, 0, &be));
+    if (!s)
+        s = look(c, &be, r);
     r->transport = c->ops->name;
-    beam_backend_close(&be);
+    if (be.ops)
+        beam_backend_close(&be);
     if (s)
         beam_ranks_free(r);
     return s;
