@@ -5,7 +5,7 @@
 #include "core/clock.h"
 #include "train/survey.h"
 
-enum { ROUNDS = 5 };
+enum { ROUNDS = 3 };
 
 typedef struct {
     beam_tensor from, to; /* i32 [size * n] */
