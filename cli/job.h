@@ -4,8 +4,9 @@
 
 #include "comm/comm.h"
 
-/* Leaves the job and returns `status`, so that main reports it. Where all ranks failed together, rank 0 alone
- * returns and the others end here with its exit code; where this rank has lost the others, the job ends. */
+/* Leaves the job and returns `status`. Among several ranks a failure ends the process here: rank 0 says what
+ * all ranks failed at, before any process ends, because mpirun then ends the others; a rank that has lost the
+ * others says so and ends them. */
 beam_status beam_job_end(beam_comm *c, const char *verb, beam_status status);
 
 #endif

@@ -55,7 +55,7 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
         memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
         BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
     } else {
-        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, 0, RANDOM_SEED,
+        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, NULL, RANDOM_SEED,
                                         &o->backend, &o->model));
     }
     beam_expert_rule rule = beam_model_rule(o->model);

@@ -24,7 +24,7 @@ endfunction()
 # beam_test_ranks(NAME n COMMAND ... [LABELS ...] [TIMEOUT seconds] [ENVIRONMENT VAR=value ...]): a command as n ranks.
 set(BEAM_MPIRUN ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none)
 set(BEAM_MPIRUN_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0)
+  OMPI_MCA_mpi_yield_when_idle=1 LSAN_OPTIONS=detect_leaks=0) # Open MPI keeps memory of its own to the end
 
 function(beam_test_ranks name ranks)
   cmake_parse_arguments(T "" "TIMEOUT" "COMMAND;LABELS;ENVIRONMENT" ${ARGN})

@@ -75,6 +75,12 @@ size_t beam_sum_bytes(const beam_comm *c, beam_tensor grads)
     return c->size == 1 ? 0 : BEAM_EXCHANGES * slot_bytes(c, grads.dtype, largest_part(c, n));
 }
 
+int64_t beam_sum_share(const beam_comm *c, int64_t n)
+{
+    const int64_t bucket = bucket_size(n);
+    return n / bucket * share_of(c, bucket, c->rank).n + share_of(c, n % bucket, c->rank).n;
+}
+
 beam_status beam_sum_open(beam_sum *s, beam_comm *c, beam_backend *be, beam_tensor grads, int64_t leaves)
 {
     const int64_t n = beam_count(grads);

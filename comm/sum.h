@@ -23,13 +23,9 @@
 
 #include "comm/comm.h"
 #include "comm/tree.h"
+#include "core/span.h"
 
 enum { BEAM_UNITS = 64 };
-
-/* Elements [first, first + n) of the block. */
-typedef struct {
-    int64_t first, n;
-} beam_span;
 
 typedef struct {
     beam_comm *comm;
@@ -45,8 +41,10 @@ typedef struct {
     int64_t *count; /* [2 size] elements for each rank, and of each, in an exchange */
 } beam_sum;
 
-/* Bytes that beam_sum_open would allocate beside the tree's. */
+/* Bytes that beam_sum_open would allocate beside the tree's, and elements of a block of n that this rank
+ * would own. */
 size_t beam_sum_bytes(const beam_comm *c, beam_tensor grads);
+int64_t beam_sum_share(const beam_comm *c, int64_t n);
 
 /* For `leaves` leaves per rank and step. `grads` real [n] may be empty. On failure nothing is left to free.
  */

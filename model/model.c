@@ -102,6 +102,11 @@ void beam_model_zero_grads(beam_model *m)
     beam_zero(m->be, m->weights.grads);
 }
 
+beam_tensor beam_model_values(beam_model *m)
+{
+    return m->weights.trained;
+}
+
 beam_expert_rule beam_model_rule(const beam_model *m)
 {
     return m->rule;
@@ -248,6 +253,13 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
     p->dprob = m->dprob;
 }
 
+/* The gradients of `p` and of all parameters behind it are complete. */
+static void announce(const beam_model *m, const beam_backward_args *args, const beam_param *p)
+{
+    if (args->final)
+        args->final(args->context, beam_model_weights_offset(&m->weights, p));
+}
+
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
     /* Multiplying the kept weights is for the pruning baselines; it has no backward. */
@@ -267,14 +279,17 @@ void beam_model_backward(beam_model *m, const beam_backward_args *args)
     const size_t mark = beam_mark(&m->scratch);
     beam_tensor d = beam_push(&m->scratch, m->be->real, BEAM_DIMS(t, m->config.hidden_size));
     beam_head_backward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, t), d);
+    announce(m, args, m->weights.norm);       /* and the head, whose gradient the forward pass made */
     const int last = base ? 0 : m->first_moe; /* nothing below trains */
     for (int i = (int)m->config.layers - 1; i >= last; i--) {
         if (m->options.checkpointing)
             block_forward(m, &p, i, 0, true, false);
         beam_block_backward(&p, &m->weights.layer[i], &m->saved[i], beam_rows(m->x[i], 0, t), d,
                             base || i > last);
+        announce(m, args, m->weights.layer[i].attention_norm);
     }
     if (beam_trains(m->weights.embed))
         beam_embed_grad(m->be, m->weights.embed->grad, d, beam_rows(m->id, 0, t));
+    announce(m, args, m->weights.params.at);
     beam_release(&m->scratch, mark);
 }

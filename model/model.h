@@ -30,6 +30,10 @@ typedef struct {
 typedef struct {
     beam_mask_terms masks;
     double balance; /* router_aux_loss_coef * this micro-batch's share of the global tokens */
+    /* Called as soon as this pass adds nothing more to the elements of beam_model_grads from `from` on, which
+     * falls from call to call, to 0 at the end. NULL: nobody wants to know. */
+    void (*final)(void *context, int64_t from);
+    void *context;
 } beam_backward_args;
 
 typedef struct {
@@ -66,9 +70,13 @@ beam_params beam_model_params(beam_model *m);
 beam_backend *beam_model_backend(beam_model *m);
 int64_t beam_model_max_tokens(const beam_model *m);
 
-/* All gradients as one block (real [n], padding is zero), and setting it to zero. */
+/* All gradients as one block (real [n], padding is zero), and setting it to zero. They stand in the order of
+ * the parameters: embedding, layers, norm, head. */
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);
+
+/* Values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
+beam_tensor beam_model_values(beam_model *m);
 
 /* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */
 beam_expert_rule beam_model_rule(const beam_model *m);

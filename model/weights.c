@@ -157,13 +157,24 @@ static void add_all(const builder *b)
         c->tie_word_embeddings ? w->embed : add(b, b->matrix, BEAM_DIMS(c->vocab_size, d), "lm_head.weight");
 }
 
-/* Places values and gradients one after the other: first to measure, then over the real blocks. */
-static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
+static void place_values(beam_model_weights *w, beam_arena *values, bool trained)
 {
     for (int i = 0; i < w->params.n; i++) {
         beam_param *p = &w->params.at[i];
-        p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
-        if (p->flags & BEAM_TRAIN)
+        if (beam_trains(p) == trained)
+            p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
+    }
+}
+
+/* Places values and gradients one after the other: first to measure, then over the real blocks. What trains
+ * comes first, so that its values stand as its gradients do. */
+static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
+{
+    place_values(w, values, true);
+    place_values(w, values, false);
+    for (int i = 0; i < w->params.n; i++) {
+        beam_param *p = &w->params.at[i];
+        if (beam_trains(p))
             p->grad = beam_push(grads, p->grad.dtype, p->grad.ndim, p->grad.dim);
     }
 }
@@ -225,9 +236,23 @@ beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_con
     place(w, &value_arena, &grad_arena);
     const int64_t reals = (int64_t)(grads / beam_dtype_size(be->real));
     w->grads = beam_view(w->grad_block, be->real, BEAM_DIMS(reals));
-    if (reals)
+    w->trained = beam_view(w->value_block, be->real, BEAM_DIMS(reals));
+    if (reals) {
         beam_zero(be, w->grads);
+        beam_zero(be, w->trained);
+    }
     return BEAM_OK;
+}
+
+int64_t beam_model_weights_offset(const beam_model_weights *w, const beam_param *p)
+{
+    const beam_param *const end = w->params.at + w->params.n;
+    while (p < end && !beam_trains(p))
+        p++;
+    if (p == end)
+        return beam_count(w->grads);
+    const ptrdiff_t bytes = (const char *)p->grad.data - (const char *)w->grads.data;
+    return bytes / (ptrdiff_t)beam_dtype_size(w->grads.dtype);
 }
 
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be)

@@ -59,6 +59,7 @@ typedef struct {
     const beam_param *head;         /* [V,D]; the embedding itself when tied */
     void *value_block, *grad_block; /* device memory */
     beam_tensor grads;              /* real [n]: all gradients as one block, padding included */
+    beam_tensor trained;            /* real [n]: the values they belong to, in the same places */
 } beam_model_weights;
 
 /* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */
@@ -69,11 +70,16 @@ void beam_model_weights_unlist(beam_model_weights *w);
 /* Bytes of the blocks that values and gradients need. Leaves addresses in them that lead nowhere. */
 void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads);
 
-/* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates
+/* Allocates every parameter (values uninitialised, the padding of those that train zero) and, for those in
+ * scope, gradients (zero). Mask gates
  * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
 beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                      beam_backend *be);
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be);
+
+/* Where in the block of gradients those of `p` and of all parameters after it begin: its length if there are
+ * none. */
+int64_t beam_model_weights_offset(const beam_model_weights *w, const beam_param *p);
 
 /* True if the parameter exists and has a gradient. */
 bool beam_trains(const beam_param *p);

@@ -274,11 +274,13 @@ static char *decisive_lines(const beam_config *c, size_t *size)
     return text;
 }
 
-uint64_t beam_config_hash(const beam_config *c)
+uint64_t beam_config_hash(const beam_config *c, int ranks)
 {
     char hex[BEAM_SHA256_HEX];
     size_t size = 0;
-    char *text = decisive_lines(c, &size);
+    beam_config whole = *c;
+    whole.gradient_accumulation_steps *= ranks;
+    char *text = decisive_lines(&whole, &size);
     beam_sha256(text, size, hex);
     free(text);
     return beam_sha256_short(hex);

@@ -10,7 +10,6 @@
 #include "data/file.h"
 #include "model/families/families.h"
 #include "model/load.h"
-#include "train/memory.h"
 #include "train/snapshot.h"
 
 const char *beam_model_source_random(const char *name)
@@ -140,25 +139,25 @@ static void warn_overruled(const char *name, const beam_mask_config *found, cons
 }
 
 static beam_status require_memory(const char *name, const beam_model_config *config,
-                                  const beam_model_options *options, int64_t accumulation,
+                                  const beam_model_options *options, const beam_training *training,
                                   const beam_backend *be)
 {
     beam_memory_need need;
     beam_host_memory machine;
-    BEAM_TRY(beam_memory_measure(&need, config, options, accumulation, be->real));
+    BEAM_TRY(beam_memory_measure(&need, config, options, training, be->real));
     beam_host_memory_look("", &machine);
     return beam_memory_require(name, &need, &machine);
 }
 
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
-                                   const beam_model_options *options, int64_t accumulation, uint64_t seed,
-                                   beam_backend *be, beam_model **out)
+                                   const beam_model_options *options, const beam_training *training,
+                                   uint64_t seed, beam_backend *be, beam_model **out)
 {
     beam_model_config config, plain;
     *out = NULL;
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
-    BEAM_TRY(require_memory(name, &config, options, accumulation, be));
+    BEAM_TRY(require_memory(name, &config, options, training, be));
     BEAM_TRY(beam_model_open(out, &config, options, be));
     if (plain.mask.present && gates->add)
         warn_overruled(name, &plain.mask, gates);
@@ -218,12 +217,12 @@ static beam_status read_values(beam_model *m, beam_run_info *info)
     beam_snapshot s;
     BEAM_TRY(beam_model_source_fingerprint(m, &base));
     BEAM_TRY(mark_trained(m, &info->config));
-    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), BEAM_TRAINED, NULL, NULL));
+    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), BEAM_TRAINED, false));
     beam_status status = beam_checkpoint_read_some(info->checkpoint, &info->state, s.arrays, s.n);
     if (!status)
         status = check_base(info, base);
     if (!status)
-        status = beam_snapshot_upload(&s, beam_model_backend(m));
+        status = beam_snapshot_upload(&s, BEAM_SNAPSHOT_VALUE, beam_model_backend(m));
     beam_snapshot_close(&s);
     return status;
 }
@@ -243,8 +242,8 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
     BEAM_TRY(beam_run_find(run, info));
     const beam_gate_request gates = beam_gate_request_of(&info->config);
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = max_tokens};
-    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, 0, info->config.seed,
-                                    be, out));
+    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, NULL,
+                                    info->config.seed, be, out));
     const beam_status status = read_values(*out, info);
     if (status) {
         beam_model_close(*out);

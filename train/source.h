@@ -6,6 +6,7 @@
 #include "data/checkpoint.h"
 #include "model/model.h"
 #include "train/config.h"
+#include "train/memory.h"
 
 /* What the caller wants changed of the model in the folder. */
 typedef struct {
@@ -29,10 +30,10 @@ const char *beam_model_source_random(const char *name);
 
 /* Reads config.json, opens the model on `be` and fills it. Gates that the folder has are loaded and win over
  * the request. `seed` is for random models. A model that does not fit into the machine's memory is refused
- * before its weights are looked at, training counted in: `accumulation` is that of beam_memory_measure. */
+ * before its weights are looked at; `training` (NULL: none) is that of beam_memory_measure. */
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
-                                   const beam_model_options *options, int64_t accumulation, uint64_t seed,
-                                   beam_backend *be, beam_model **out);
+                                   const beam_model_options *options, const beam_training *training,
+                                   uint64_t seed, beam_backend *be, beam_model **out);
 
 /* Reads config.json only, with the request's gates if the folder has none. */
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates,

@@ -6,7 +6,7 @@
 #include "data/cmocka_all.h"
 #include "support/values.h"
 
-enum { RANKS = 8, LARGE = 300000 }; /* larger than what MPI sends without asking first */
+enum { RANKS = 8, LARGE = 40000 }; /* larger than what MPI sends without asking first */
 
 static const beam_dtype types[BEAM_EXCHANGES] = {BEAM_F32, BEAM_U8, BEAM_F64, BEAM_I64};
 

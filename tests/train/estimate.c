@@ -75,7 +75,7 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
     assert_int_equal(need.model.activations, taken.activations);
     assert_int_equal(need.model.scratch, taken.scratch);
     if (options->scope != BEAM_SCOPE_NONE) {
-        assert_int_equal(beam_adamw_open(&adamw, beam_model_params(m), be), BEAM_OK);
+        assert_int_equal(beam_adamw_open_whole(&adamw, beam_model_params(m), beam_model_grads(m), be), BEAM_OK);
         assert_int_equal(beam_tree_open(&tree, beam_model_grads(m), PASSES, be), BEAM_OK);
         assert_int_equal(need.optimizer, adamw.bytes);
         assert_int_equal(need.accumulation, tree.bytes);
@@ -232,7 +232,7 @@ static void larger_than_any_machine_is_refused(void **state)
     scratch_text("huge/config.json", huge);
     assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
     assert_int_equal(
-        beam_model_source_open(scratch_path("huge"), &(beam_gate_request){0}, &options, 0, 1, &be, &m),
+        beam_model_source_open(scratch_path("huge"), &(beam_gate_request){0}, &options, NULL, 1, &be, &m),
         BEAM_ECONFIG);
     assert_null(m);
     assert_true(message_has("huge: needs "));
