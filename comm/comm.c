@@ -83,7 +83,7 @@ void beam_comm_start(beam_comm *c, int slot, const beam_exchange *x)
     if (c->status)
         return;
     const int64_t mine = x->from_count[c->rank];
-    BEAM_ASSERT(slot >= 0 && slot < BEAM_EXCHANGES && !c->busy[slot]);
+    BEAM_ASSERT(c->be && slot >= 0 && slot < BEAM_EXCHANGES && !c->busy[slot]);
     BEAM_ASSERT(x->from.dtype == x->to.dtype && x->to_count[c->rank] == mine);
     BEAM_ASSERT(sum_counts(c, x->from_count, c->size) == beam_count(x->from));
     BEAM_ASSERT(sum_counts(c, x->to_count, c->size) == beam_count(x->to));

@@ -41,10 +41,10 @@ struct beam_comm {
     int rank, size;
     int local_rank, local_size; /* among the ranks of the same host */
     beam_status status;
-    beam_backend *be; /* whose memory the tensors live in; set by attach */
-    int64_t sent;     /* bytes this rank has sent to others, by any call */
-    double waited;    /* seconds this rank has waited in finish and all_gather */
-    bool busy[BEAM_EXCHANGES];
+    beam_backend *be;          /* whose memory the tensors live in; set by attach */
+    int64_t sent;              /* bytes this rank has sent to others, by any call */
+    double waited;             /* seconds this rank has waited in finish and all_gather */
+    bool busy[BEAM_EXCHANGES]; /* slots between start and finish */
     void *impl;
 };
 

@@ -2,8 +2,8 @@
  * by bucket while the last backward pass still runs.
  *
  *     for each micro-batch but the last:  backward;  beam_sum_push(&s);
- *     the last:                           backward, which calls beam_sum_final(&s, from) as gradients get
- * final beam_sum_finish(&s);                this rank's own spans of `grads` hold sums over everything
+ *     the last:                           backward, which calls beam_sum_final(&s, from) on its way
+ *     beam_sum_finish(&s);                this rank's own spans of `grads` hold sums over everything
  *     ... update the own spans of another block of the same layout (the parameters) ...
  *     beam_sum_gather(&s, parameters);    now all ranks hold all of it
  *

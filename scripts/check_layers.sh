@@ -24,7 +24,7 @@ home_of() {
     case $1 in
     cblas.h | openblas_config.h) echo '^kernels/cpu/' ;;
     hdf5.h | H5*.h | zstd*.h | jansson.h | openssl/*) echo '^data/' ;;
-    mpi.h | dlfcn.h) echo '^comm/' ;;
+    mpi.h) echo '^comm/' ;;
     libfyaml.h) echo '^train/config' ;;
     *) echo '' ;;
     esac

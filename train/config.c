@@ -189,7 +189,7 @@ static beam_status check_protect(const beam_config_draft *draft)
     if (c->mask.mode == BEAM_MASK_OFF)
         return BEAM_FAIL(BEAM_ECONFIG, "%s: mask.protect needs masks, but mask.mode is off (%s)", where,
                          origin(draft, "mask.mode"));
-    if (c->mask.init != BEAM_INIT_OPEN)
+    if (c->mask.init != BEAM_INIT_OPEN && isnan(c->mask.target_active))
         return BEAM_FAIL(BEAM_ECONFIG,
                          "%s: mask.protect works through the gates' bias, which mask.init: zero (%s) leaves "
                          "out; use mask.init: open",

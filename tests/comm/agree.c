@@ -46,11 +46,26 @@ static void verdicts(void **state)
     assert_true(test_all(c, cut == BEAM_EMODEL && strlen(beam_last_error()) > 500));
 }
 
+/* The library on the path is an empty file: every rank says so, and goes on speaking over MPI. */
+static void no_nccl(void **state)
+{
+    test_ranks *t = *state;
+    t->be.device_memory = true;
+    const beam_status s = beam_comm_attach(&t->comm, &t->be);
+    t->be.device_memory = false;
+    if (t->comm.size == 1)
+        assert_int_equal(s, BEAM_OK); /* nobody to speak to */
+    else
+        assert_true(
+            test_all(&t->comm, s == BEAM_ECOMM && strstr(beam_last_error(), "rank 0: several GPUs need")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agreement),
         cmocka_unit_test(verdicts),
+        cmocka_unit_test(no_nccl),
     };
     return cmocka_run_group_tests(tests, test_ranks_open, test_ranks_close);
 }
