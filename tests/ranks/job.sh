@@ -29,7 +29,7 @@ ranks() {
     local n=$1
     shift
     code=0
-    "${mpirun[@]}" -n "$n" "$@" >"$folder/out" 2>"$folder/err" || code=$?
+    timeout -k 5 60 "${mpirun[@]}" -n "$n" "$@" >"$folder/out" 2>"$folder/err" || code=$?
 }
 
 # says CODE TEXT: what the last `ranks` did.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154,SC2034 # "here" comes from job.sh, "code" goes to the tests
 # Sourced after job.sh by the tests that disturb a training job. The tests work in $folder.
-
 # shellcheck source=tests/cli/tiny.sh
 . "$here/../cli/tiny.sh"
 "$beam" preprocess text.txt --out data.h5 --separator '<end>' >/dev/null
@@ -26,10 +26,11 @@ YAML
 
 # newest RUN: the step of the newest complete checkpoint; 0 if there is none.
 newest() {
-    local steps
-    steps=$(cd "$1" 2>/dev/null && ls -d checkpoint-*[0-9]/manifest.json 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/' |
-        sort -n | tail -n 1)
-    echo $((10#${steps:-0}))
+    local manifest step=0
+    for manifest in "$1"/checkpoint-*[0-9]/manifest.json; do # in order of steps: the names have leading zeros
+        [ ! -e "$manifest" ] || step=${manifest%/*} step=${step##*-}
+    done
+    echo $((10#$step))
 }
 
 checkpoint() {
@@ -74,6 +75,7 @@ state() {
 # same_as_undisturbed RUN STEP: parameters, moments and counters are those of one rank that nobody disturbed.
 same_as_undisturbed() {
     local alone=$1-alone
+    rm -rf "$alone"
     configure "$alone" 1
     "$beam" train "$alone.yaml" --stop-after "$2" 2>"$alone.log" || [ $? -eq 7 ] || { cat "$alone.log"; exit 1; }
     check "$1: state of step $2" test "$(state "$1" "$2")" = "$(state "$alone" "$2")"
