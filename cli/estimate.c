@@ -213,7 +213,8 @@ static const char about[] =
     "step;\n"
     "whether it fits into this machine's free memory, and if not, which settings would make it fit (exit "
     "code\n"
-    "2). Reads config.json only: the weights and the dataset need not be there. CONFIG may also be a model\n"
+    "2). With --ranks: what each rank of such a job takes. Reads config.json only: the weights and the "
+    "dataset need not be there. CONFIG may also be a model\n"
     "folder, a config.json or random:<config.json>: training its mask gates with default settings.\n\n"
     "No time is given: `beam bench train` measures it. Operations are those of rows without padding;\n"
     "recomputation is not counted.";
