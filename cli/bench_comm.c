@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     double sent;       /* bytes of a rank */
     double comm, step; /* seconds; step is 0 if unknown */
+    double active;     /* experts kept per token */
     double flops;      /* of a token */
 } projected;
 
@@ -102,7 +103,8 @@ static projected project(const asked *a, const measured *m, const beam_model_con
 {
     const double active = a->active > 0 ? a->active : (double)config->top_k;
     const beam_flops f = beam_flops_of(config, scope, (double)a->sequence, active);
-    projected p = {.sent = m->ratio * beam_bench_comm_least(m->bytes, a->ranks),
+    projected p = {.active = active,
+                   .sent = m->ratio * beam_bench_comm_least(m->bytes, a->ranks),
                    .flops = f.forward + f.backward};
     p.comm = p.sent / (1e9 * a->link);
     p.step = a->tflops > 0 ? (double)a->tokens * p.flops / (1e12 * a->tflops) : a->seconds;
@@ -133,8 +135,7 @@ static void print_measured(const beam_comm *c, const asked *a, const measured *m
     printf("measured: %d ranks over %s, medians of %" PRId64 " steps, all sums checked\n", c->size,
            c->ops->name, a->steps);
     printf("  block          %s%s\n", beam_quantity_bytes(&q, (double)m->block),
-           m->block < m->bytes ? ", a part (--limit-mib): time grows with size beyond it"
-                               : ", all gradients");
+           m->block < m->bytes ? ", a part (--limit-mib)" : ", all gradients");
     printf("  sum            %.2f ms, everything final at once\n", 1e3 * m->plain.sum);
     printf("  sum, hidden    %.2f ms remain beside a backward pass of %.2f ms: %.0f %% hidden\n",
            1e3 * m->hidden.sum, 1e3 * m->backward, 100 * hidden_share(m));
@@ -152,13 +153,14 @@ static void print_projected(const asked *a, const measured *m, const projected *
     printf("  sent per rank  %s per step: 2 (N - 1) / N of all gradients, times %.4f (above; 1 where nothing "
            "is measured)\n",
            beam_quantity_bytes(&q, p->sent), m->ratio);
-    printf("  communication  %.3f ms per step: sent / link, nothing hidden\n", 1e3 * p->comm);
+    printf("  communication  %.3f ms per step: sent / link, without latency, nothing hidden\n",
+           1e3 * p->comm);
     if (p->step <= 0)
         return;
     printf("  computation    %.1f ms per step: ", 1e3 * p->step);
     if (a->tflops > 0)
-        printf("%" PRId64 " tokens per rank, %s each, at %g TFLOP/s\n", a->tokens,
-               beam_quantity_flops(&q, p->flops), a->tflops);
+        printf("%" PRId64 " tokens per rank, %s each with %g experts kept, at %g TFLOP/s\n", a->tokens,
+               beam_quantity_flops(&q, p->flops), p->active, a->tflops);
     else
         printf("as given\n");
     printf("  share          %.3f %% of a step is communication\n", 100 * share_of(p));
