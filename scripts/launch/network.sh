@@ -19,3 +19,6 @@ if [ "${BEAM_IB:-on}" = off ]; then
     export NCCL_IB_DISABLE=1
 fi
 export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
+
+# A host that vanishes without a word (power, a cable) ends the job after about 12 s instead of 8 minutes.
+export OMPI_MCA_oob_tcp_keepalive_time=5 OMPI_MCA_oob_tcp_keepalive_intvl=2 OMPI_MCA_oob_tcp_keepalive_probes=3

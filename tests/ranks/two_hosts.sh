@@ -1,6 +1,6 @@
 #!/bin/bash
-# Two hosts: network namespaces with an address, a host name and a disk each, joined by a cable (a veth pair); Open MPI
-# over TCP between them, its daemon started by `ip netns exec` in place of ssh. They see the same paths, but different
+# Two hosts: network namespaces with an address, a host name and a disk each, joined by a cable (a veth pair);
+# scripts/launch/hostfile.sh over TCP, with `ip netns exec` in place of ssh. They see the same paths, but different
 # files: output_dir is on the first one only. They train; then the second host is lost in the middle.
 # Needs root and namespaces; skipped (77) elsewhere.
 set -eu
@@ -56,24 +56,29 @@ if ! { make_hosts && ./on 1 true; } 2>/dev/null; then
     exit 77
 fi
 
-# shellcheck disable=SC2054 # addresses with a comma between them
-mpirun=("$folder/on" 0 "${mpirun[@]}" --host 10.201.17.1:1,10.201.17.2:1
-    --mca plm_rsh_agent "$folder/in_place_of_ssh" --mca pml ob1 --mca btl self,tcp
-    --mca oob_tcp_if_include 10.201.17.0/24 --mca btl_tcp_if_include 10.201.17.0/24)
+printf '10.201.17.%d slots=1\n' 1 2 >hosts
+export BEAM_NET=10.201.17.0/24 BEAM_IB=off BEAM_BIND=none OMPI_MCA_plm_rsh_agent="$folder/in_place_of_ssh"
+launch=("$folder/on" 0 "$here/../../scripts/launch/hostfile.sh" "$folder/hosts")
 
-ranks 2 "$beam" doctor
+# on_both COMMAND...: one rank on each host; output and exit code as of `ranks`.
+on_both() {
+    code=0
+    timeout -k 5 60 "${launch[@]}" "$@" >"$folder/out" 2>"$folder/err" || code=$?
+}
+
+on_both "$beam" doctor
 says 0 "2 ranks on 2 hosts, over mpi"
 
 configure run 2
 cp run.yaml disk0
 cp run.yaml disk1
-ranks 2 "$beam" train run.yaml --stop-after 15
+on_both "$beam" train run.yaml --stop-after 15
 says 7 "stopped at step 15"
 same_as_undisturbed disk0/run 15
 check "the second host has no checkpoint" test "$(newest disk1/run)" -eq 0
 
 # Host 1 is lost.
-"${mpirun[@]}" -n 2 "$beam" train run.yaml >log 2>&1 &
+"${launch[@]}" "$beam" train run.yaml >log 2>&1 &
 job=$!
 check "training goes on" await 30 has_reached disk0/run 40
 sleep "0.0$((RANDOM % 10))"
@@ -82,7 +87,7 @@ ends $job
 check "exit code $code is a failure" test "$code" -ne 0 -a "$code" -ne 7
 check "no process is left" test -z "$(ip netns pids "$name-0")"
 intact disk0/run
-ranks 2 "$beam" train run.yaml --stop-after 15
+on_both "$beam" train run.yaml --stop-after 15
 says 7 "resumed from run/checkpoint-"
 same_as_undisturbed disk0/run "$(newest disk0/run)"
 finish
