@@ -12,7 +12,9 @@
 
 #include "kernels/ops.h"
 
-enum { BEAM_EXCHANGES = 4 }; /* that may be on their way at once */
+/* Exchanges that may be on their way at once. The first slots are those of the sums of gradients
+ * (comm/sum.h), which begin while a backward pass still moves rows of experts in the others. */
+enum { BEAM_SUM_SLOTS = 4, BEAM_EXCHANGES = BEAM_SUM_SLOTS + 2 };
 
 typedef struct beam_comm beam_comm;
 

@@ -72,7 +72,7 @@ static int64_t largest_part(const beam_comm *c, int64_t n)
 size_t beam_sum_bytes(const beam_comm *c, beam_tensor grads)
 {
     const int64_t n = beam_count(grads);
-    return c->size == 1 ? 0 : BEAM_EXCHANGES * slot_bytes(c, grads.dtype, largest_part(c, n));
+    return c->size == 1 ? 0 : BEAM_SUM_SLOTS * slot_bytes(c, grads.dtype, largest_part(c, n));
 }
 
 int64_t beam_sum_share(const beam_comm *c, int64_t n)
@@ -126,7 +126,7 @@ void beam_sum_push(beam_sum *s)
 /* The received parts [size, n] of a bucket's own span. */
 static beam_tensor parts_of(const beam_sum *s, int b)
 {
-    const size_t slot = s->bytes / BEAM_EXCHANGES * (size_t)(b % BEAM_EXCHANGES);
+    const size_t slot = s->bytes / BEAM_SUM_SLOTS * (size_t)(b % BEAM_SUM_SLOTS);
     return beam_view((char *)s->received + slot, s->grads.dtype,
                      BEAM_DIMS(s->comm->size, beam_sum_own(s, b).n));
 }
@@ -152,7 +152,7 @@ static void start_bucket(beam_sum *s, int b)
                              .to = parts_of(s, b),
                              .from_count = s->count,
                              .to_count = mine};
-    beam_comm_start(s->comm, b % BEAM_EXCHANGES, &x);
+    beam_comm_start(s->comm, b % BEAM_SUM_SLOTS, &x);
 }
 
 static void finish_bucket(beam_sum *s, int b)
@@ -161,7 +161,7 @@ static void finish_bucket(beam_sum *s, int b)
         return;
     const beam_span own = beam_sum_own(s, b);
     const beam_tensor parts = parts_of(s, b);
-    beam_comm_finish(s->comm, b % BEAM_EXCHANGES);
+    beam_comm_finish(s->comm, b % BEAM_SUM_SLOTS);
     beam_tree_add_rows(s->be, parts);
     beam_copy(s->be, beam_rows(s->grads, own.first, own.n),
               beam_reshape(beam_rows(parts, 0, 1), 1, (const int64_t[]){own.n}));
@@ -171,7 +171,7 @@ void beam_sum_final(beam_sum *s, int64_t from)
 {
     BEAM_ASSERT(from >= 0);
     for (; s->started < s->buckets && bucket_at(s, s->started).first >= from; s->started++) {
-        if (s->started - s->finished == BEAM_EXCHANGES)
+        if (s->started - s->finished == BEAM_SUM_SLOTS)
             finish_bucket(s, s->finished++);
         start_bucket(s, s->started);
     }

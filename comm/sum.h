@@ -55,7 +55,7 @@ void beam_sum_close(beam_sum *s);
 void beam_sum_push(beam_sum *s);
 
 /* Within the last leaf: elements at and beyond `from` get no further gradient. Begins what can begin; never
- * waits for other ranks unless BEAM_EXCHANGES buckets are on their way. */
+ * waits for other ranks unless BEAM_SUM_SLOTS buckets are on their way. */
 void beam_sum_final(beam_sum *s, int64_t from);
 
 /* Ends the step (beam_sum_final(s, 0) is implied). Waits for the other ranks. */

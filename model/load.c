@@ -110,13 +110,13 @@ static beam_status judge_unused(const loader *l, const beam_weight *w)
 }
 
 /* Every tensor that the model needs is there, and nothing else. */
-static beam_status check_tensors(const loader *l, bool *used)
+static beam_status check_tensors(const loader *l, const beam_hf_map *map, bool *used)
 {
-    for (int64_t i = 0; i < l->map.n; i++) {
+    for (int64_t i = 0; i < map->n; i++) {
         const beam_weight *w;
-        if (!wanted(l, &l->map.at[i]))
+        if (!wanted(l, &map->at[i]))
             continue;
-        BEAM_TRY(find_tensor(l, &l->map.at[i], &w));
+        BEAM_TRY(find_tensor(l, &map->at[i], &w));
         used[w - beam_weights_at(l->file, 0)] = true;
     }
     for (int64_t i = 0; i < beam_weights_count(l->file); i++)
@@ -125,13 +125,29 @@ static beam_status check_tensors(const loader *l, bool *used)
     return BEAM_OK;
 }
 
-static beam_status check(const loader *l)
+static beam_status check(const loader *l, const beam_hf_map *map)
 {
     bool *used = calloc((size_t)beam_weights_count(l->file) + 1, sizeof *used);
     if (!used)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to load %s", l->folder);
-    const beam_status status = check_tensors(l, used);
+    const beam_status status = check_tensors(l, map, used);
     free(used);
+    return status;
+}
+
+/* The folder is looked at as a whole, experts that other ranks hold included. */
+static beam_status check_folder(const loader *l, beam_hf_layout layout)
+{
+    beam_model_config whole = *l->config;
+    beam_model_weights w;
+    beam_hf_map map = {0};
+    whole.expert_ranks = whole.expert_rank = 0;
+    BEAM_TRY(beam_model_weights_list(&w, &whole, BEAM_SCOPE_NONE, l->be->real));
+    beam_status status = beam_hf_map_build(&whole, w.params, layout, &map);
+    if (!status)
+        status = check(l, &map);
+    beam_hf_map_free(&map);
+    beam_model_weights_unlist(&w);
     return status;
 }
 
@@ -186,7 +202,7 @@ static beam_status load(loader *l)
     l->chunk = malloc((size_t)(longest > two ? longest : two) * sizeof *l->chunk);
     if (!l->chunk)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to load %s", l->folder);
-    BEAM_TRY(check(l));
+    BEAM_TRY(check_folder(l, layout));
     return read_all(l);
 }
 

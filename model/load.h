@@ -23,6 +23,11 @@ beam_status beam_model_init_nulls(beam_model *m, uint64_t seed);
  * expert is kept. open: b = init_bias, and a = 1 where the gate has router-aware terms. */
 beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double init_bias);
 
+/* How many numbers a parameter has in the whole model, and n of these from number `first` on: float out[n].
+ * Where experts are spread over ranks they may be another rank's, so all ranks ask for the same. */
+int64_t beam_model_numbers(const beam_model *m, const beam_param *p);
+beam_status beam_model_read(beam_model *m, const beam_param *p, int64_t first, int64_t n, float *out);
+
 /* A tensor's values from and to host memory of beam_count(t) floats. Both wait for the device. */
 beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *values);
 beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values);

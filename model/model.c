@@ -8,6 +8,8 @@
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
+    if (m->options.expert_ranks > 1)
+        BEAM_TRY(beam_expert_parallel_open(&m->parallel));
     BEAM_TRY(beam_model_stage(m, m->options.max_tokens));
     BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
@@ -151,6 +153,7 @@ static beam_pass begin(beam_model *m)
     return (beam_pass){
         .be = m->be,
         .config = &m->config,
+        .parallel = m->options.expert_ranks > 1 ? &m->parallel : NULL,
         .rule = m->rule,
         .scratch = &m->scratch,
         .position = beam_rows(m->position, 0, m->batch->tokens),
@@ -229,6 +232,25 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
                                     .want_grad = grad_scale != 0};
     beam_head_forward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, batch->tokens),
                       beam_rows(m->target, 0, batch->tokens), &args);
+}
+
+beam_status beam_model_idle(beam_model *m)
+{
+    const beam_moe_observer observer = m->observer;
+    int32_t zero = 0, none = -1, first[] = {0, 1};
+    uint8_t counted = 0;
+    const beam_batch batch = {.tokens = 1,
+                              .id = &zero,
+                              .target = &none,
+                              .position = &zero,
+                              .counted = &counted,
+                              .first = first,
+                              .sequences = 1};
+    m->observer = NULL;
+    beam_model_forward(m, &batch, 0);
+    m->observer = observer;
+    m->batch = NULL;
+    return beam_sync(m->be);
 }
 
 /* dprob[e] = balance * E * f_e / N: the gradient of E * sum over e of f_e P_e with respect to any one

@@ -120,7 +120,7 @@ static void add_shared_expert(const builder *b, int i, beam_mlp_weights *mlp)
 static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
 {
     const beam_model_config *c = b->c;
-    const int64_t d = c->hidden_size, e = c->experts, f = c->moe_intermediate_size;
+    const int64_t d = c->hidden_size, e = beam_held_experts(c), f = c->moe_intermediate_size;
     if (!c->moe_layer[i]) {
         mlp->gate_up = add_matrix(b, 2 * c->intermediate_size, d, i, "mlp.gate_up_proj");
         mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");

@@ -39,8 +39,8 @@ typedef struct {
 
 typedef struct {
     const beam_param *router;                       /* W_g [E+N,D]; NULL in a dense layer */
-    const beam_param *gate_up;                      /* [E,2F,D]; dense: [2F,D] */
-    const beam_param *down;                         /* [E,D,F];  dense: [D,F] */
+    const beam_param *gate_up;                      /* [E,2F,D] of the experts held; dense: [2F,D] */
+    const beam_param *down;                         /* [E,D,F]; dense: [D,F] */
     const beam_param *shared_gate_up, *shared_down; /* [2S,D] [D,S] of the shared expert, or NULL */
     const beam_param *shared_gate;                  /* [1,D], or NULL */
     beam_mask_weights mask;                         /* all NULL without mask gates */

@@ -12,7 +12,7 @@ allowed() {
     data) echo core data ;;
     optim) echo core kernels optim ;;
     comm) echo core kernels comm ;;
-    model) echo core kernels data model ;;
+    model) echo core kernels data comm model ;;
     train) echo core kernels data model optim comm train ;;
     serve) echo core kernels data model serve ;;
     cli) echo core kernels data model optim comm train serve cli ;;

@@ -197,6 +197,18 @@ static beam_status check_protect(const beam_config_draft *draft)
     return BEAM_OK;
 }
 
+/* Sums of gradients, moments and checkpoints know parameters that all ranks have. */
+static beam_status check_experts(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    if (c->expert_parallel == 1 || c->trainable != BEAM_TRAIN_ALL)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG,
+                     "%s: expert_parallel above 1 leaves experts as they are, but trainable is all (%s); set "
+                     "trainable: masks or masks+router, or expert_parallel: 1",
+                     origin(draft, "expert_parallel"), origin(draft, "trainable"));
+}
+
 static beam_status check_together(beam_config_draft *draft, const char *path)
 {
     const beam_config *c = draft->config;
@@ -204,6 +216,7 @@ static beam_status check_together(beam_config_draft *draft, const char *path)
     BEAM_TRY(check_penalty(draft));
     BEAM_TRY(check_masks(draft));
     BEAM_TRY(check_protect(draft));
+    BEAM_TRY(check_experts(draft));
     if (c->max_steps == 0 && !(c->num_train_epochs > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: num_train_epochs is 0 and so is max_steps; set one of them",
                          origin(draft, "num_train_epochs"));

@@ -30,6 +30,7 @@ typedef struct {
     beam_bf16_use bf16;
     int64_t threads; /* 0: all cores */
     bool gradient_checkpointing;
+    int64_t expert_parallel;     /* ranks */
     double router_aux_loss_coef; /* only where the router trains */
     int64_t num_experts_per_tok; /* 0: as in config.json */
     int64_t null_experts;

@@ -18,9 +18,11 @@ static beam_status check_tokens(const beam_config *c)
 static beam_status measure_train(const beam_config *c, const beam_model_config *model, int ranks,
                                  beam_memory_need *out)
 {
-    const beam_comm job = {.rank = ranks - 1, .size = ranks, .local_size = 1};
+    beam_comm job = {.rank = ranks - 1, .size = ranks, .local_size = 1};
     const beam_training training = {.accumulation = c->gradient_accumulation_steps, .comm = &job};
-    const beam_model_options options = beam_model_options_of(c);
+    beam_model_options options = beam_model_options_of(c);
+    options.expert_ranks = (int)c->expert_parallel;
+    options.comm = &job;
     return beam_memory_measure(out, model, &options, &training, BEAM_F32);
 }
 

@@ -153,15 +153,19 @@ static beam_status fill_result(const beam_model *m, const sums *s, beam_eval_res
     return BEAM_OK;
 }
 
-/* This rank's share of the batches. */
+/* This rank's share of the batches. Where its experts serve other ranks it makes as many passes as they do.
+ */
 static beam_status run_share(beam_model *m, beam_loader *l, int64_t limit, const beam_comm *comm,
                              distinct_counter *d, sums *s)
 {
     const int64_t rank = comm ? comm->rank : 0, size = comm ? comm->size : 1;
+    const int64_t first = s->batches * rank / size, end = s->batches * (rank + 1) / size;
     beam_model_observe(m, count_distinct, d);
-    const beam_status status =
-        run_batches(m, l, limit, s->batches * rank / size, s->batches * (rank + 1) / size, d, s);
+    beam_status status = run_batches(m, l, limit, first, end, d, s);
     beam_model_observe(m, NULL, NULL);
+    const int64_t most = beam_model_config_of(m)->expert_ranks > 1 ? (s->batches + size - 1) / size : 0;
+    for (int64_t i = end - first; !status && i < most; i++)
+        status = beam_model_idle(m);
     return status;
 }
 

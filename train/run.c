@@ -8,6 +8,7 @@
 #include "core/host_memory.h"
 #include "core/log.h"
 #include "data/file.h"
+#include "model/load.h"
 #include "train/metrics.h"
 #include "train/protect.h"
 #include "train/signals.h"
@@ -56,6 +57,15 @@ static beam_status find_super_experts(beam_trainer *t, beam_protect *out)
     return BEAM_OK;
 }
 
+/* What one rank failed at by itself, while the others would wait for it without an end. */
+static beam_status alone(const beam_trainer *t, beam_status status)
+{
+    if (status == BEAM_OK || t->comm->size == 1)
+        return status;
+    beam_log(BEAM_LOG_ERROR, "%s", beam_last_error());
+    beam_comm_abort(t->comm, beam_exit_code(status));
+}
+
 /* The gates in a checkpoint hold what its run protected, so a list is made only once. */
 static beam_status protect(beam_trainer *t, const char *checkpoint)
 {
@@ -63,8 +73,11 @@ static beam_status protect(beam_trainer *t, const char *checkpoint)
     BEAM_TRY(beam_protect_parse(t->config->mask.protect, "mask.protect", &p));
     if (checkpoint)
         return beam_protect_check(t->model, &p, checkpoint);
-    if (p.automatic)
-        BEAM_TRY(find_super_experts(t, &p));
+    if (p.automatic) {
+        const beam_status status = find_super_experts(t, &p);
+        BEAM_TRY(t->config->expert_parallel > 1 ? alone(t, status)
+                                                : status); /* others may need its experts */
+    }
     BEAM_TRY(beam_protect_set(t->model, &p));
     for (int i = 0; i < p.n; i++)
         beam_info("expert %lld of layer %lld is protected", (long long)p.at[i].expert,
@@ -134,15 +147,6 @@ static beam_status save(beam_trainer *t)
     return beam_comm_verdict(t->comm, status);
 }
 
-/* What one rank failed at by itself, while the others would wait for it without an end. */
-static beam_status alone(const beam_trainer *t, beam_status status)
-{
-    if (status == BEAM_OK || t->comm->size == 1)
-        return status;
-    beam_log(BEAM_LOG_ERROR, "%s", beam_last_error());
-    beam_comm_abort(t->comm, beam_exit_code(status));
-}
-
 static bool due(int64_t step, int64_t every)
 {
     return every > 0 && step % every == 0;
@@ -189,7 +193,7 @@ static void describe(beam_trainer *t)
     const beam_params params = beam_model_params(t->model);
     int64_t all = 0, trained = 0;
     for (int i = 0; i < params.n; i++) {
-        all += beam_count(params.at[i].value);
+        all += beam_model_numbers(t->model, &params.at[i]);
         trained += params.at[i].flags & BEAM_TRAIN ? beam_count(params.at[i].value) : 0;
     }
     beam_info("%s: %.3f M parameters, %.3f M train; %lld rows of %lld tokens per epoch, %lld steps",
@@ -204,6 +208,8 @@ static void describe(beam_trainer *t)
         beam_info("%d ranks over %s: a step is %lld micro-batches of %lld rows", t->comm->size,
                   t->comm->ops->name, (long long)(t->comm->size * t->config->gradient_accumulation_steps),
                   (long long)beam_trainer_rows(t));
+    if (t->config->expert_parallel > 1)
+        beam_info("%lld ranks share the experts of every layer", (long long)t->config->expert_parallel);
     if (t->config->gradient_accumulation_steps & (t->config->gradient_accumulation_steps - 1))
         beam_info(
             "gradient_accumulation_steps is not a power of two: sums will differ between numbers of ranks");

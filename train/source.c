@@ -253,14 +253,13 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 }
 
 /* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
-static beam_status mix_values(beam_backend *be, const beam_param *p, uint64_t *hash)
+static beam_status mix_values(beam_model *m, const beam_param *p, uint64_t *hash)
 {
     enum { PIECES = 8, PIECE = 16 };
-    const int64_t n = beam_count(p->value), piece = n < PIECE ? n : PIECE;
+    const int64_t n = beam_model_numbers(m, p), piece = n < PIECE ? n : PIECE;
     for (int64_t i = 0; i < PIECES; i++) {
-        float values[PIECE];
-        const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(n));
-        BEAM_TRY(beam_tensor_get_f32(be, beam_rows(flat, (n - piece) * i / (PIECES - 1), piece), values));
+        float values[PIECE] = {0};
+        BEAM_TRY(beam_model_read(m, p, (n - piece) * i / (PIECES - 1), piece, values));
         for (int64_t j = 0; j < piece; j++) {
             uint32_t bits;
             memcpy(&bits, &values[j], sizeof bits);
@@ -278,8 +277,8 @@ beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
         const beam_param *p = &params.at[i];
         if (p->flags & BEAM_MASK_GATE)
             continue;
-        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_count(p->value));
-        BEAM_TRY(mix_values(beam_model_backend(m), p, &hash));
+        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_model_numbers(m, p));
+        BEAM_TRY(mix_values(m, p, &hash));
     }
     *out = hash;
     return BEAM_OK;

@@ -77,7 +77,9 @@ static beam_status check_together(const beam_trainer *t)
 static beam_status open_model(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    const beam_model_options options = beam_model_options_of(c);
+    beam_model_options options = beam_model_options_of(c);
+    options.expert_ranks = (int)c->expert_parallel;
+    options.comm = t->comm;
     const beam_gate_request gates = beam_gate_request_of(c);
     const beam_training training = {.accumulation = c->gradient_accumulation_steps, .comm = t->comm};
     return beam_model_source_open(c->model_name_or_path, &gates, &options, &training, c->seed, &t->backend,
@@ -158,7 +160,7 @@ static beam_status open_alone(beam_trainer *t)
         .config_hash = beam_config_hash(c, t->comm->size),
     };
     memcpy(t->state.model, c->model_name_or_path, strnlen(c->model_name_or_path, sizeof t->state.model - 1));
-    return beam_model_source_fingerprint(t->model, &t->state.model_hash);
+    return BEAM_OK;
 }
 
 /* Of what decides when all ranks do something together besides steps. */
@@ -191,6 +193,7 @@ beam_status beam_trainer_open(beam_trainer *t, const beam_config *c, beam_comm *
     BEAM_TRY(beam_comm_verdict(comm, open_alone(t)));
     plan_steps(t);
     BEAM_TRY(beam_comm_verdict(comm, beam_comm_attach(comm, &t->backend)));
+    BEAM_TRY(beam_comm_verdict(comm, beam_model_source_fingerprint(t->model, &t->state.model_hash)));
     BEAM_TRY(agree(t));
     return beam_comm_verdict(comm, open_optimizer(t));
 }

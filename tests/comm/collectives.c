@@ -8,7 +8,7 @@
 
 enum { RANKS = 8, LARGE = 40000 }; /* larger than what MPI sends without asking first */
 
-static const beam_dtype types[BEAM_EXCHANGES] = {BEAM_F32, BEAM_U8, BEAM_F64, BEAM_I64};
+static const beam_dtype types[BEAM_EXCHANGES] = {BEAM_F32, BEAM_U8, BEAM_F64, BEAM_I64, BEAM_I32, BEAM_F32};
 
 /* How much goes from a rank to another: nothing, a little or a lot. */
 static int64_t amount(int from, int to, int slot)
@@ -71,7 +71,7 @@ static bool is_right(const exchange *e, const beam_comm *c, int slot)
 static void exchanges(void **state)
 {
     beam_comm *c = &((test_ranks *)*state)->comm;
-    static const int order[BEAM_EXCHANGES] = {2, 0, 3, 1}; /* finished in another order than started */
+    static const int order[BEAM_EXCHANGES] = {2, 5, 0, 3, 4, 1}; /* finished in another order than started */
     for (int round = 0; round < 3; round++) {
         exchange e[BEAM_EXCHANGES];
         bool right = true;

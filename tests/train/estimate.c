@@ -145,6 +145,25 @@ static void estimate_of_a_configuration(void **state)
 }
 
 /* The teacher's pass runs all candidates and no gates; soft masks drop nothing. */
+static void ranks_share_experts(void **state)
+{
+    (void)state;
+    const char *keys[] = {"cutoff_len=64", "expert_parallel=2"};
+    const beam_model_config m = read_model(0);
+    const beam_config all = configure(keys, 1), share = configure(keys, 2);
+    beam_estimate e, less;
+    assert_int_equal(beam_estimate_make(&all, 4, &e), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&share, 4, &less), BEAM_OK);
+    const int64_t numbers = beam_moe_layers(&m) * m.experts / 2 * 3 * m.hidden_size * m.moe_intermediate_size;
+    const size_t saved = e.train.model.parameters - less.train.model.parameters;
+    assert_in_range(saved + 4 * BEAM_ALIGN * (size_t)m.layers - 4 * (size_t)numbers, 0,
+                    8 * BEAM_ALIGN * (size_t)m.layers);
+    assert_int_equal(less.train.trained, e.train.trained);
+    assert_int_equal(less.count.total, e.count.total);
+    assert_int_equal(beam_estimate_make(&share, 3, &less), BEAM_ECONFIG);
+    assert_true(message_has("the 3 ranks of this job do not form groups of 2"));
+}
+
 static void teacher_and_soft_masks_cost(void **state)
 {
     (void)state;
@@ -358,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_is_what_is_allocated),
         cmocka_unit_test(estimate_of_a_configuration),
+        cmocka_unit_test(ranks_share_experts),
         cmocka_unit_test(teacher_and_soft_masks_cost),
         cmocka_unit_test(advice_is_followed),
         cmocka_unit_test(larger_than_any_machine_is_refused),

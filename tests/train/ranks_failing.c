@@ -61,9 +61,14 @@ static pid_t pid_of(const beam_config *c, int rank)
 static const char *const longer[] = {"max_steps=3000", "gradient_accumulation_steps=1", "save_steps=10",
                                      "eval_steps=0", NULL};
 
-/* The run that was broken goes on, as one rank, for a few steps. */
+/* The run that was broken goes on, as one rank, for a few steps. mpirun may end a moment before the ranks
+ * that it has killed. */
 static void check_intact(const beam_config *c)
 {
+    int lock;
+    for (int wait = 0; beam_run_lock(c->output_dir, &lock) != BEAM_OK && wait < 500; wait++)
+        usleep(10000);
+    beam_run_unlock(lock);
     beam_config one = *c;
     one.gradient_accumulation_steps = 2;
     tiny_run_expect(&one, 2, BEAM_STOPPED);

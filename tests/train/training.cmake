@@ -16,7 +16,7 @@ if(BEAM_MPI_TARGET)
   list(JOIN BEAM_MPIRUN " " mpirun)
   set(job BEAM_MPIRUN=${mpirun} BEAM_PROGRAM=$<TARGET_FILE:beam> OMP_NUM_THREADS=1 ${BEAM_MPIRUN_ENVIRONMENT})
 endif()
-foreach(name ranks ranks_failing)
+foreach(name ranks ranks_failing expert_parallel)
   beam_test(train_${name} SOURCES ${name}.c job.c planted.c tiny_run.c ${scratch} LINK beam_train beam_serve LABELS train mpi
     TIMEOUT 120 ENVIRONMENT ${job})
 endforeach()
