@@ -132,8 +132,8 @@ static void print_measured(const beam_comm *c, const asked *a, const measured *m
         return;
     }
     const double t = m->plain.sum + m->plain.gather;
-    printf("measured: %d ranks over %s, medians of %" PRId64 " steps, all sums checked\n", c->size,
-           c->ops->name, a->steps);
+    printf("measured: %d ranks over %s, medians of %" PRId64 " steps, sums checked\n", c->size, c->ops->name,
+           a->steps);
     printf("  block          %s%s\n", beam_quantity_bytes(&q, (double)m->block),
            m->block < m->bytes ? ", a part (--limit-mib)" : ", all gradients");
     printf("  sum            %.2f ms, everything final at once\n", 1e3 * m->plain.sum);

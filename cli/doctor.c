@@ -74,19 +74,14 @@ static void print(const beam_machine *m, const beam_ranks *r, bool json)
 }
 
 /* Rank 0 looks at its machine while the others wait, so that its measurement is not disturbed. */
-static beam_status examine(beam_comm *c, bool json)
+static beam_status examine(beam_comm *c, beam_ranks *ranks, bool json)
 {
     beam_machine machine;
-    beam_ranks ranks;
     BEAM_TRY(beam_comm_verdict(c, c->rank == 0 ? beam_machine_look(&machine) : BEAM_OK));
-    if (c->size == 1) {
-        print(&machine, NULL, json);
-        return BEAM_OK;
-    }
-    BEAM_TRY(beam_ranks_look(c, &ranks));
+    if (c->size > 1)
+        BEAM_TRY(beam_ranks_look(c, ranks));
     if (c->rank == 0)
-        print(&machine, &ranks, json);
-    beam_ranks_free(&ranks);
+        print(&machine, c->size > 1 ? ranks : NULL, json);
     return BEAM_OK;
 }
 
@@ -112,9 +107,12 @@ beam_status beam_verb_doctor(int argc, char **argv)
     };
     beam_args rest;
     beam_comm comm;
+    beam_ranks ranks = {0};
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)
         return BEAM_OK;
     BEAM_TRY(beam_comm_open(&comm));
-    return beam_job_end(&comm, "doctor", examine(&comm, json));
+    const beam_status status = beam_job_end(&comm, "doctor", examine(&comm, &ranks, json));
+    beam_ranks_free(&ranks);
+    return status;
 }

@@ -27,35 +27,25 @@ static beam_status measure(beam_comm *c, beam_ranks *r)
     return BEAM_OK;
 }
 
-static beam_status look(beam_comm *c, beam_backend *be, beam_ranks *r)
-{
-    BEAM_TRY(beam_comm_attach(c, be));
-    r->facts = calloc((size_t)c->size, sizeof *r->facts);
-    BEAM_TRY(beam_comm_verdict(c, r->facts ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for a table")));
-    BEAM_TRY(beam_survey_look(c, be, r->facts));
-    r->warnings = beam_survey_judge(r->facts, c->size, r->warning);
-    return measure(c, r);
-}
-
 beam_status beam_ranks_look(beam_comm *c, beam_ranks *r)
 {
-    beam_backend be = {0};
     *r = (beam_ranks){.size = c->size};
-    beam_status s = beam_comm_verdict(c, beam_open_backend(BEAM_BACKEND_AUTO, 0, &be));
-    if (!s)
-        s = look(c, &be, r);
+    BEAM_TRY(beam_comm_verdict(c, beam_open_backend(BEAM_BACKEND_AUTO, 0, &r->backend)));
+    BEAM_TRY(beam_comm_attach(c, &r->backend));
     r->transport = c->ops->name;
-    if (be.ops)
-        beam_backend_close(&be);
-    if (s)
-        beam_ranks_free(r);
-    return s;
+    r->facts = calloc((size_t)c->size, sizeof *r->facts);
+    BEAM_TRY(beam_comm_verdict(c, r->facts ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for a table")));
+    BEAM_TRY(beam_survey_look(c, &r->backend, r->facts));
+    r->warnings = beam_survey_judge(r->facts, c->size, r->warning);
+    return measure(c, r);
 }
 
 void beam_ranks_free(beam_ranks *r)
 {
     free(r->facts);
-    r->facts = NULL;
+    if (r->backend.ops)
+        beam_backend_close(&r->backend);
+    *r = (beam_ranks){0};
 }
 
 static int count_hosts(const beam_ranks *r)

@@ -15,9 +15,10 @@ typedef struct {
     int warnings;
     int64_t bytes[BEAM_RANK_SIZES]; /* that each rank sent to the others */
     double seconds[BEAM_RANK_SIZES];
+    beam_backend backend; /* what `c` is attached to */
 } beam_ranks;
 
-/* Collective; takes a few seconds. On failure nothing is left to free. */
+/* Collective; takes a few seconds. Free also after a failure, and after `c` is closed. */
 beam_status beam_ranks_look(beam_comm *c, beam_ranks *r);
 void beam_ranks_free(beam_ranks *r);
 

@@ -102,13 +102,14 @@ static beam_status step(bench *b, const beam_bench_comm_options *o, times *t)
     const double start = beam_seconds();
     backward(b, o, start);
     beam_sum_finish(&b->sum);
-    BEAM_TRY(beam_sync(c->be));
+    beam_sync(c->be);
     const double summed = beam_seconds();
     beam_sum_gather(&b->sum, b->grads);
-    BEAM_TRY(beam_sync(c->be));
+    beam_sync(c->be);
     const times mine = {.sum = summed - start - o->backward,
                         .gather = beam_seconds() - summed,
                         .sent = (double)(c->sent - sent)};
+    BEAM_TRY(beam_comm_verdict(c, c->be->status));
     beam_comm_host_gather(c, &mine, b->all, sizeof mine);
     *t = mine;
     for (int r = 0; r < c->size && !c->status; r++) {
