@@ -208,11 +208,9 @@ void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *g
     *grads = grad_arena.peak;
 }
 
-beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
-                                     beam_backend *be)
+beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be)
 {
     size_t values, grads;
-    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
     beam_model_weights_measure(w, &values, &grads);
     w->value_block = beam_alloc(be, values, "parameters");
     w->grad_block = grads ? beam_alloc(be, grads, "gradients") : NULL;
@@ -228,6 +226,13 @@ beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_con
     if (reals)
         beam_zero(be, w->grads);
     return BEAM_OK;
+}
+
+beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                     beam_backend *be)
+{
+    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
+    return beam_model_weights_place(w, be);
 }
 
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be)
