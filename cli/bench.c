@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/bench.h"
 #include "cli/verbs.h"
 #include "train/bench.h"
 #include "train/source.h"
@@ -101,6 +102,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     bool json = false, checkpointing = false;
     const char *model = NULL;
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
+    beam_bench_decode_options decode = {.batches = "1,4,16,64", .active = 1.2, .context = 128};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &model, "DIR", "shape to time: a model folder or random:<config.json>"},
         {"rows", BEAM_INT, &rows, "N", "rows of a micro-batch (default: 8)"},
@@ -108,19 +110,34 @@ beam_status beam_verb_bench(int argc, char **argv)
         {"steps", BEAM_INT, &steps, "N", "timed steps, at most 64; the median counts (default: 5)"},
         {"threads", BEAM_INT, &threads, "N", "default: all cores"},
         {"gradient-checkpointing", BEAM_FLAG, &checkpointing, NULL, "recompute layers in backward"},
+        {"batch", BEAM_TEXT, &decode.batches, "N,N", "decode: sequences at a time (default: 1,4,16,64)"},
+        {"context", BEAM_INT, &decode.context, "N", "decode: tokens before the timed ones (default: 128)"},
+        {"active", BEAM_REAL, &decode.active, "K", "decode: Avg-K of the masks (default: 1.2)"},
+        {"layers", BEAM_INT, &decode.layers, "N", "decode: only so many of a random model's layers"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
     };
     const beam_command command = {
-        .synopsis = "bench train",
-        .about = "Times training steps (forward, backward, AdamW) of random numbers in a model's shape, for "
-                 "mask gates\n"
-                 "only and for all weights, when tokens keep K, K/2 and K/8 experts: what skipping dropped "
-                 "experts\n"
-                 "in the backward pass saves. Beside each the share of the speed that plain matrix products "
-                 "reach on\n"
-                 "this machine; operations are counted from the model's shape.",
+        .synopsis = "bench train|decode",
+        .about =
+            "train: times training steps (forward, backward, AdamW) of random numbers in a model's shape, "
+            "for "
+            "mask gates\n"
+            "only and for all weights, when tokens keep K, K/2 and K/8 experts: what skipping dropped "
+            "experts\n"
+            "in the backward pass saves. Beside each the share of the speed that plain matrix products "
+            "reach on\n"
+            "this machine; operations are counted from the model's shape.\n\n"
+            "decode: times single tokens of 1 to 64 sequences, with all K candidates, with mask gates that "
+            "keep\n"
+            "each candidate with equal chance, so many that Avg-K is about --active (printed as measured), "
+            "and\n"
+            "with pruned top-k, in turn. Beside the mixture layers the speed at which they read weights, as "
+            "a\n"
+            "share of what the same threads reach by reading alone. A model folder is timed with its own "
+            "masks.",
         .examples =
-            "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
+            "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256\n"
+            "  beam bench decode\n  beam bench decode --model random:config.json --layers 4 --batch 1,16",
         .options = options,
         .n = sizeof options / sizeof *options,
         .min = 1,
@@ -130,8 +147,10 @@ beam_status beam_verb_bench(int argc, char **argv)
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)
         return BEAM_OK;
-    if (strcmp(rest.at[0], "train") != 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there is `beam bench train`", rest.at[0]);
+    const bool decoding = strcmp(rest.at[0], "decode") == 0;
+    if (!decoding && strcmp(rest.at[0], "train") != 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train` and `beam bench decode`",
+                         rest.at[0]);
     if (threads < 0 || threads > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
                          (long long)threads);
@@ -139,6 +158,15 @@ beam_status beam_verb_bench(int argc, char **argv)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench: --rows, --sequence and --steps (1 to 64) must be positive, and rows * "
                          "sequence at most 16777216");
+    if (decoding) {
+        if (decode.context < 0 || decode.layers < 0)
+            return BEAM_FAIL(BEAM_ECONFIG, "bench decode: --context and --layers cannot be negative");
+        decode.model = model;
+        decode.steps = steps;
+        decode.threads = threads;
+        decode.json = json;
+        return beam_bench_decode_verb(&decode);
+    }
     beam_model_config config = built_in_shape();
     if (model)
         BEAM_TRY(beam_model_source_config(model, &(beam_gate_request){0}, &config));

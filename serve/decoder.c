@@ -340,6 +340,11 @@ const int32_t *beam_decoder_experts(const beam_decoder *d, int64_t moe_layer, in
     return (const int32_t *)d->expert.data + (moe_layer * d->options.chunk + token) * d->config.top_k;
 }
 
+void beam_decoder_blank(beam_decoder *d)
+{
+    beam_zero(d->be, beam_view(d->cache.block, BEAM_U8, BEAM_DIMS((int64_t)d->cache.bytes)));
+}
+
 beam_decoder_costs beam_decoder_take_costs(beam_decoder *d)
 {
     const beam_decoder_costs costs = d->costs;

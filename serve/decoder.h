@@ -59,6 +59,9 @@ beam_status beam_decoder_step(beam_decoder *d, const beam_decoder_token *token, 
 const float *beam_decoder_logits(const beam_decoder *d, int64_t i);
 const int32_t *beam_decoder_experts(const beam_decoder *d, int64_t moe_layer, int64_t token);
 
+/* Sets the cache to zeros, as if every sequence had a full context of such keys: for timing. */
+void beam_decoder_blank(beam_decoder *d);
+
 beam_decoder_costs beam_decoder_take_costs(beam_decoder *d);
 beam_decoder_memory beam_decoder_memory_of(const beam_decoder *d);
 
