@@ -13,7 +13,7 @@
 #include "data/text.h"
 #include "serve/generate.h"
 
-enum { ABSENT = -1, SEQUENCES = 16, CHUNK = 256 };
+enum { ABSENT = -1, SEQUENCES = 16, CHUNK = 256, NEW_TOKENS = 64 };
 
 typedef struct {
     beam_model_choice choice;
@@ -29,14 +29,14 @@ typedef struct {
     beam_model_weights weights;
     bool owned; /* the weights are not those of opened.model */
     beam_prompts prompts;
+    int64_t max_tokens;
     beam_generation *all; /* [prompts.n] */
     beam_decoder_costs costs;
-    beam_decoder_memory memory;
 } job;
 
 static beam_status check_options(const generate_options *g)
 {
-    if (g->max_tokens < 1 || g->max_tokens > 1 << 24)
+    if (g->max_tokens != ABSENT && (g->max_tokens < 1 || g->max_tokens > 1 << 24))
         return BEAM_FAIL(BEAM_ECONFIG, "--max-new-tokens %" PRId64 ": expected at least 1", g->max_tokens);
     if (g->sequences < 1 || g->sequences > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--batch %" PRId64 ": expected 1 to 4096 prompts at a time",
@@ -57,21 +57,24 @@ static beam_status check_options(const generate_options *g)
     return BEAM_OK;
 }
 
-/* What needs the model's configuration. */
-static beam_status check_lengths(const job *x)
+/* What needs the model's configuration. Without --max-new-tokens as many as all prompts have room for. */
+static beam_status check_lengths(job *x)
 {
     const generate_options *g = x->options;
     const beam_model_config *c = &x->opened.config;
     if (g->top_k != ABSENT && (g->top_k < 1 || g->top_k > c->top_k))
         return BEAM_FAIL(BEAM_ECONFIG, "--top-k %" PRId64 ": %s has %" PRId64 " candidates per token",
                          g->top_k, x->opened.name, c->top_k);
-    for (int64_t i = 0; i < x->prompts.n; i++)
-        if (x->prompts.at[i].n + g->max_tokens - 1 > c->max_positions)
-            return BEAM_FAIL(BEAM_EDATA,
-                             "%s: %" PRId64 " tokens and %" PRId64 " new ones, but %s has %" PRId64
-                             " positions; lower --max-new-tokens",
-                             x->prompts.at[i].where, x->prompts.at[i].n, g->max_tokens, x->opened.name,
-                             c->max_positions);
+    x->max_tokens = g->max_tokens == ABSENT ? NEW_TOKENS : g->max_tokens;
+    for (int64_t i = 0; i < x->prompts.n; i++) {
+        const int64_t room = c->max_positions + 1 - x->prompts.at[i].n; /* the last one takes no position */
+        if (room < 1 || (g->max_tokens != ABSENT && room < g->max_tokens))
+            return BEAM_FAIL(
+                BEAM_EDATA,
+                "%s: %" PRId64 " tokens and %" PRId64 " new ones, but %s has %" PRId64 " positions",
+                x->prompts.at[i].where, x->prompts.at[i].n, x->max_tokens, x->opened.name, c->max_positions);
+        x->max_tokens = room < x->max_tokens ? room : x->max_tokens;
+    }
     return BEAM_OK;
 }
 
@@ -109,7 +112,7 @@ static beam_status generate(job *x)
     const beam_generate_options options = {
         .sequences = most,
         .chunk = g->chunk < most ? most : g->chunk,
-        .max_tokens = g->max_tokens,
+        .max_tokens = x->max_tokens,
         .eos = g->ignore_eos ? -1 : x->opened.config.eos_token_id,
         .experts = g->experts,
         .sampling = {.temperature = g->temperature, .top_p = g->top_p, .seed = (uint64_t)g->seed},
@@ -307,14 +310,14 @@ static const char examples[] =
 beam_status beam_verb_generate(int argc, char **argv)
 {
     generate_options g = {
-        .max_tokens = 64, .sequences = SEQUENCES, .chunk = CHUNK, .top_k = ABSENT, .top_p = 1};
+        .max_tokens = ABSENT, .sequences = SEQUENCES, .chunk = CHUNK, .top_k = ABSENT, .top_p = 1};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &g.choice.model, "DIR", "a Hugging Face folder; bf16 weights stay bf16"},
         {"run", BEAM_TEXT, &g.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"prompt", BEAM_TEXT, &g.source.text, "TEXT", "for byte-level models"},
         {"ids", BEAM_TEXT, &g.source.ids, "1,2,3", "or a prompt's token ids"},
         {"input", BEAM_TEXT, &g.source.file, "FILE", "or JSON lines {\"ids\": [...]}"},
-        {"max-new-tokens", BEAM_INT, &g.max_tokens, "N", "of each prompt (default: 64)"},
+        {"max-new-tokens", BEAM_INT, &g.max_tokens, "N", "of each prompt (default: 64, or what fits)"},
         {"max-tokens", BEAM_INT, &g.max_tokens, "N", "the same"},
         {"temperature", BEAM_REAL, &g.temperature, "T", "0, the default: the most likely token"},
         {"top-p", BEAM_REAL, &g.top_p, "P", "draw from the most likely tokens with this share (default: 1)"},

@@ -73,8 +73,6 @@ static beam_status read_list(const char *list, int64_t vocab, beam_prompts *p)
 static beam_status read_file(const char *path, int64_t vocab, beam_prompts *p)
 {
     BEAM_TRY(beam_ids_read(path, vocab, &p->lines));
-    if (p->lines.n == 0)
-        return BEAM_FAIL(BEAM_EDATA, "%s: no line {\"ids\": [...]}", path);
     p->at = calloc((size_t)p->lines.n, sizeof *p->at);
     if (!p->at)
         return no_memory();
