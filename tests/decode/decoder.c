@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "model/families/families.h"
 #include "model/hf_fixture.h"
+#include "model/load.h"
 #include "serve/decoder.h"
 #include "support/values.h"
 
@@ -258,6 +260,46 @@ static void loads_weights_as_stored(void **state)
     close_decoding(&t);
 }
 
+/* The example model is stored in bf16: its matrices stay so, and give what their floats give. */
+static void bf16_stays_bf16(void **state)
+{
+    enum { TOKENS = 40 };
+    decoding t = {.length = TOKENS};
+    (void)state;
+    hf_need(beam_backend_cpu(&t.f.be, 2));
+    hf_need(beam_model_config_read(BEAM_EXAMPLE_FOLDER "/config.json", &t.f.config));
+    t.f.variant = "tiny-moe";
+    const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = TOKENS};
+    hf_need(beam_model_open(&t.m, &t.f.config, &options, &t.f.be));
+    hf_need(beam_model_load(t.m, BEAM_EXAMPLE_FOLDER, false));
+    hf_need(beam_batch_alloc(&t.f.batch, TOKENS));
+    t.f.batch.sequences = 1;
+    t.f.batch.first[1] = TOKENS;
+    for (int i = 0; i < TOKENS; i++) {
+        t.f.batch.id[i] = "It was the best of times, it was the worst"[i];
+        t.f.batch.target[i] = -1;
+        t.f.batch.position[i] = i;
+        t.f.batch.counted[i] = 1;
+    }
+    hf_need(beam_decoder_weights_load(&t.weights, &t.f.config, BEAM_EXAMPLE_FOLDER, &t.f.be));
+    for (int i = 0; i < t.weights.params.n; i++) {
+        const beam_tensor value = t.weights.params.at[i].value;
+        assert_int_equal(value.dtype, value.ndim > 1 ? BEAM_BF16 : BEAM_F32);
+    }
+    beam_model_forward(t.m, &t.f.batch, 0);
+    float *want = hf_fixture_logits(t.m, &t.f.batch), *got = new_logits(&t);
+    beam_decoder *d = new_decoder(&t, beam_decoder_rule(&t.f.config), 1, 7, &t.f.be);
+    decode(&t, d, 0, 1, 7, got, NULL);
+    assert_close(&t, got, want);
+    beam_decoder_close(d);
+    free(want);
+    free(got);
+    beam_model_weights_free(&t.weights, &t.f.be);
+    beam_model_close(t.m);
+    beam_batch_free(&t.f.batch);
+    beam_backend_close(&t.f.be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +307,7 @@ int main(void)
         HF_TEST_VARIANTS(bits_do_not_depend_on_company),
         HF_TEST_VARIANTS(zero_and_closed_gates),
         HF_TEST_VARIANTS(loads_weights_as_stored),
+        cmocka_unit_test(bf16_stays_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
