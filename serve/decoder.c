@@ -133,10 +133,12 @@ static beam_status open_decoder(beam_decoder *d, beam_expert_rule rule)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
     beam_decoder_set_rule(d, rule);
     BEAM_TRY(check_layers(d));
-    BEAM_TRY(beam_kv_cache_open(&d->cache, &d->config, o->sequences, o->context, o->chunk, d->be));
     beam_arena a = beam_arena_measure();
     lay_out(d, &a);
     d->block_bytes = a.peak;
+    const size_t cache = beam_kv_cache_measure(&d->config, o->sequences, o->context, o->chunk);
+    BEAM_TRY(beam_require_host_memory(cache + a.peak, "keys, values and activations"));
+    BEAM_TRY(beam_kv_cache_open(&d->cache, &d->config, o->sequences, o->context, o->chunk, d->be));
     d->block = beam_alloc(d->be, a.peak, "decoding");
     BEAM_TRY(d->be->status);
     a = beam_arena_over(d->block, a.peak);

@@ -11,14 +11,19 @@
 static beam_status require_memory(beam_model_weights *w, const char *name)
 {
     size_t values, grads;
+    beam_model_weights_measure(w, &values, &grads);
+    return beam_require_host_memory(values, name);
+}
+
+beam_status beam_require_host_memory(size_t bytes, const char *what)
+{
     beam_host_memory machine;
     beam_host_memory_look("", &machine);
-    beam_model_weights_measure(w, &values, &grads);
-    if (machine.total > 0 && (int64_t)values > machine.available)
-        return BEAM_FAIL(BEAM_ENOMEM,
-                         "%s: its weights take %.1f GB, but only %.1f GB of memory are free; use a smaller "
-                         "model or a machine with more",
-                         name, 1e-9 * (double)values, 1e-9 * (double)machine.available);
+    if (machine.total > 0 && (double)bytes > (double)machine.available)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: needs %.2f GB of memory, but only %.2f GB are free; take a smaller model, or "
+                         "fewer sequences at a time and fewer tokens of each",
+                         what, 1e-9 * (double)bytes, 1e-9 * (double)machine.available);
     return BEAM_OK;
 }
 
@@ -116,12 +121,6 @@ beam_status beam_decoder_weights_borrow(beam_model_weights *w, beam_model *m)
     for (int i = 0; i < params.n; i++)
         w->params.at[i].value = params.at[i].value;
     return BEAM_OK;
-}
-
-beam_tensor beam_param_matrix(const beam_param *p)
-{
-    const beam_tensor t = p->value;
-    return beam_reshape(t, BEAM_DIMS(beam_count(t) / t.dim[t.ndim - 1], t.dim[t.ndim - 1]));
 }
 
 static beam_moe_matrix matrix(const beam_param *p)

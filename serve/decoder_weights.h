@@ -24,7 +24,7 @@ beam_status beam_decoder_weights_borrow(beam_model_weights *w, beam_model *m);
 beam_moe beam_moe_of(const beam_model_config *c, const beam_mlp_weights *w, beam_expert_rule rule,
                      int threads);
 
-/* Its matrices alone: [rows, columns], experts of a stacked parameter one below the other. */
-beam_tensor beam_param_matrix(const beam_param *p);
+/* BEAM_ECONFIG if the machine does not have so many bytes free for `what`. */
+beam_status beam_require_host_memory(size_t bytes, const char *what);
 
 #endif
