@@ -112,6 +112,8 @@ beam_status beam_verb_bench(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "comm") == 0)
         return beam_bench_ranks(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "decode") == 0)
+        return beam_bench_decode(argc - 1, argv + 1);
     bool json = false, checkpointing = false;
     const char *model = NULL;
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
@@ -133,9 +135,9 @@ beam_status beam_verb_bench(int argc, char **argv)
             "experts\n"
             "in the backward pass saves. Beside each the share of the speed that plain matrix products "
             "reach on\n"
-            "this machine; operations are counted from the model's shape. For what ranks send each other: "
-            "`beam bench\n"
-            "comm --help`.",
+            "this machine; operations are counted from the model's shape. Also: `beam bench decode --help`, "
+            "generating\n"
+            "tokens, and `beam bench comm --help`, what ranks send each other.",
         .examples =
             "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
         .options = options,
@@ -148,7 +150,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     if (rest.help)
         return BEAM_OK;
     if (strcmp(rest.at[0], "train") != 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train` and `beam bench comm`",
+        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode` and `comm`",
                          rest.at[0]);
     if (threads < 0 || threads > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",

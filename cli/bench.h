@@ -1,4 +1,4 @@
-/* What the two modes of beam bench share. */
+/* What the modes of beam bench share. */
 #ifndef BEAM_CLI_BENCH_H
 #define BEAM_CLI_BENCH_H
 
@@ -10,5 +10,8 @@ beam_status beam_bench_shape(const char *model, beam_model_config *out);
 
 /* beam bench comm; argv[0] is "comm". */
 beam_status beam_bench_ranks(int argc, char **argv);
+
+/* beam bench decode; argv[0] is "decode". */
+beam_status beam_bench_decode(int argc, char **argv);
 
 #endif

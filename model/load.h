@@ -12,6 +12,14 @@ typedef enum { BEAM_GATES_OPEN, BEAM_GATES_ZERO } beam_gate_init;
  * a tensor that would be ignored: another model than the one that was saved. */
 beam_status beam_model_load(beam_model *m, const char *folder, bool gates);
 
+/* The same for a list of parameters without a model around it. */
+beam_status beam_params_load(beam_params params, const beam_model_config *c, const char *folder, bool gates,
+                             beam_backend *be);
+
+/* Before memory is allocated for a list of f32 values: matrices that the folder holds in bf16 become bf16
+ * there. Loading then keeps their bits; in other types of file they are read as float. */
+beam_status beam_params_as_stored(beam_params params, const beam_model_config *c, const char *folder);
+
 /* Base parameters as a fresh Hugging Face model's: norms 1, biases 0, matrices normal with standard
  * deviation initializer_range, from counters keyed by (seed, name). */
 beam_status beam_model_init_base(beam_model *m, uint64_t seed);

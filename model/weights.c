@@ -240,11 +240,9 @@ void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *g
     *grads = grad_arena.peak;
 }
 
-beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
-                                     beam_backend *be)
+beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be)
 {
     size_t values, grads;
-    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
     beam_model_weights_measure(w, &values, &grads);
     w->value_block = beam_alloc(be, values, "parameters");
     w->grad_block = grads ? beam_alloc(be, grads, "gradients") : NULL;
@@ -274,6 +272,13 @@ int64_t beam_model_weights_offset(const beam_model_weights *w, const beam_param 
         return beam_count(w->grads);
     const ptrdiff_t bytes = (const char *)p->grad.data - (const char *)w->grads.data;
     return bytes / (ptrdiff_t)beam_dtype_size(w->grads.dtype);
+}
+
+beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                     beam_backend *be)
+{
+    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
+    return beam_model_weights_place(w, be);
 }
 
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be)

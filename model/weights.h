@@ -70,9 +70,14 @@ void beam_model_weights_unlist(beam_model_weights *w);
 /* Bytes of the blocks that values and gradients need. Leaves addresses in them that lead nowhere. */
 void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads);
 
-/* Allocates every parameter (values uninitialised, the padding of those that train zero) and, for those in
- * scope, gradients (zero). Mask gates
- * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
+/* Allocates what a list asks for: values in the type that each has there (uninitialised, the padding of
+ * those that train zero), and gradients (zero). On failure nothing is left to free. Close with
+ * beam_model_weights_free. */
+beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be);
+
+/* Both: lists and allocates every parameter (values uninitialised) and, for those in scope, gradients (zero).
+ * Mask gates exist if c->mask.present. On failure nothing is left to free. Close with
+ * beam_model_weights_free. */
 beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                      beam_backend *be);
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be);
