@@ -145,8 +145,7 @@ const op_kind op_route_gather = {"route_gather", route_gather_build, route_gathe
 
 enum { ROWS_Y = OP_OWN, Y, DY, DROWS, DPAIR };
 
-/* Dropped rows hold NaN, of other bits than memory that nobody wrote: dpair of dropped pairs comes of them.
- */
+/* Dropped rows become NaN, of other bits than memory that nobody wrote: dpair is computed from them. */
 static void spoil_dropped(const op_fixture *f, beam_tensor rows)
 {
     const int32_t *row = f->slot[OP_ROW].host.data;
