@@ -14,6 +14,7 @@ const beam_ops beam_cuda_ops = {
     /* Dense. */
     .copy = beam_cuda_copy,
     .add = beam_cuda_add,
+    .gemm = beam_cuda_gemm,
 
     /* Biases, limits, shared experts. */
     .add_bias = beam_cuda_add_bias,
@@ -46,6 +47,8 @@ const beam_ops beam_cuda_ops = {
     /* Routes. */
 
     /* Experts. */
+    .grouped_gemm = beam_cuda_grouped_gemm,
+    .grouped_wgrad = beam_cuda_grouped_wgrad,
 
     /* Update. */
     .adamw = beam_cuda_adamw,
