@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/arena.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/devices.h"
 
@@ -86,6 +87,7 @@ void beam_cuda_close(beam_backend *be)
     beam_cuda_impl *impl = impl_of(be);
     if (!impl)
         return;
+    beam_cuda_blas_close(static_cast<beam_cuda_blas *>(impl->blas));
     cudaFree(impl->scratch);
     if (impl->stream)
         cudaStreamDestroy(stream_of(be));
@@ -159,6 +161,11 @@ static beam_status fill(beam_backend *out, int device)
     if (!beam_cuda_check(out, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream"))
         return out->status;
     impl_of(out)->stream = stream;
+    if (!beam_cuda_check(
+            out, cudaDeviceGetAttribute(&impl_of(out)->processors, cudaDevAttrMultiProcessorCount, device),
+            "counting processors"))
+        return out->status;
+    impl_of(out)->blas = beam_cuda_blas_open();
     impl_of(out)->scratch = beam_cuda_alloc(out, scratch_bytes);
     impl_of(out)->scratch_bytes = scratch_bytes;
     if (out->status == BEAM_ENOMEM)

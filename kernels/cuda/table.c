@@ -14,6 +14,7 @@ const beam_ops beam_cuda_ops = {
     /* Dense. */
     .copy = beam_cuda_copy,
     .add = beam_cuda_add,
+    .gemm = beam_cuda_gemm,
 
     /* Biases, limits, shared experts. */
     .add_bias = beam_cuda_add_bias,
@@ -60,6 +61,8 @@ const beam_ops beam_cuda_ops = {
     .route_combine_grad = beam_cuda_route_combine_grad,
 
     /* Experts. */
+    .grouped_gemm = beam_cuda_grouped_gemm,
+    .grouped_wgrad = beam_cuda_grouped_wgrad,
     .expert_peaks = beam_cuda_expert_peaks,
 
     /* Update. */
