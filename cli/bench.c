@@ -147,7 +147,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     config.mask =
         (beam_mask_config){.present = true, .threshold = 0.5, .bias = true, .router_features = true};
     beam_backend be;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, threads, &be));
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, threads, &be));
     beam_bench_options o = {.config = &config,
                             .rows = rows,
                             .sequence = sequence,

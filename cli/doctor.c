@@ -20,7 +20,11 @@ static void print_text(const beam_machine *m)
     for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
         printf("%-12s %s\n", m->data[i].library, m->data[i].version);
     printf("libfyaml     %s\n", m->yaml);
-    printf("cuda         not compiled in; NVIDIA driver %s\n", m->gpu_driver ? "loaded" : "not found");
+    printf("cuda         %s; NVIDIA driver %s\n", m->gpu_code ? "compiled in" : "not compiled in",
+           m->gpu_driver ? "loaded" : "not found");
+    for (int i = 0; i < m->n_gpus; i++)
+        printf("gpu %-8d %s, %.1f GB, %d multiprocessors, sm_%d%d\n", i, m->gpu[i].name,
+               (double)m->gpu[i].memory / gb, m->gpu[i].processors, m->gpu[i].major, m->gpu[i].minor);
     for (int i = 0; i < m->n_advice; i++)
         printf("%snote: %s\n", i == 0 ? "\n" : "", m->advice[i]);
 }
@@ -30,6 +34,14 @@ static void print_member(const char *name, const char *text)
     printf("\"%s\": ", name);
     beam_print_quoted(stdout, text);
     printf(", ");
+}
+
+static void print_gpu(const beam_cuda_device *gpu, const char *before)
+{
+    printf("%s{", before);
+    print_member("name", gpu->name);
+    printf("\"memory_bytes\": %zu, \"multiprocessors\": %d, \"compute_capability\": \"%d.%d\"}", gpu->memory,
+           gpu->processors, gpu->major, gpu->minor);
 }
 
 static void print_json(const beam_machine *m)
@@ -46,7 +58,11 @@ static void print_json(const beam_machine *m)
     for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
         print_member(m->data[i].library, m->data[i].version);
     print_member("libfyaml", m->yaml);
-    printf("\"cuda_compiled\": false, \"nvidia_driver\": %s, \"notes\": [", m->gpu_driver ? "true" : "false");
+    printf("\"cuda_compiled\": %s, \"nvidia_driver\": %s, \"gpus\": [", m->gpu_code ? "true" : "false",
+           m->gpu_driver ? "true" : "false");
+    for (int i = 0; i < m->n_gpus; i++)
+        print_gpu(&m->gpu[i], i > 0 ? ", " : "");
+    printf("], \"notes\": [");
     for (int i = 0; i < m->n_advice; i++) {
         printf("%s", i > 0 ? ", " : "");
         beam_print_quoted(stdout, m->advice[i]);

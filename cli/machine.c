@@ -85,7 +85,7 @@ static void collect_advice(beam_machine *m)
     if (m->threads < m->cores)
         advise(m, "only %d of %d cores are used; OMP_NUM_THREADS or the processor affinity says so",
                m->threads, m->cores);
-    if (m->gpu_driver)
+    if (m->gpu_driver && !m->gpu_code)
         advise(m,
                "an NVIDIA driver is loaded, but this program was built without GPU kernels: it runs on the "
                "processor");
@@ -103,6 +103,9 @@ beam_status beam_machine_look(beam_machine *m)
     look_at_disk(m);
     beam_data_versions(m->data);
     m->gpu_driver = access("/proc/driver/nvidia/version", R_OK) == 0;
+    m->gpu_code = beam_cuda_compiled();
+    m->n_gpus = beam_cuda_devices(m->gpu, BEAM_MAX_GPUS);
+    m->n_gpus = m->n_gpus < BEAM_MAX_GPUS ? m->n_gpus : BEAM_MAX_GPUS;
     BEAM_TRY(look_at_kernels(m));
     collect_advice(m);
     return BEAM_OK;

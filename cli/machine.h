@@ -8,6 +8,7 @@
 #include "core/host_memory.h"
 #include "core/status.h"
 #include "data/versions.h"
+#include "kernels/cuda/devices.h"
 
 enum { BEAM_MAX_ADVICE = 8 };
 
@@ -22,6 +23,9 @@ typedef struct {
     beam_library_version data[BEAM_DATA_LIBRARIES];
     const char *yaml;
     bool gpu_driver; /* an NVIDIA driver is loaded */
+    bool gpu_code;   /* the program has kernels for GPUs */
+    beam_cuda_device gpu[BEAM_MAX_GPUS];
+    int n_gpus;
     char advice[BEAM_MAX_ADVICE][256];
     int n_advice;
 } beam_machine;

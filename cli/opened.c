@@ -48,7 +48,7 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
 {
     enum { RANDOM_SEED = 1 }; /* of random:<config.json>, so that its numbers can be repeated */
     const beam_model_choice *c = o->choice;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, c->threads, &o->backend));
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c->threads, &o->backend));
     if (c->run) {
         char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now
                                                     */

@@ -23,6 +23,7 @@ allowed() {
 home_of() {
     case $1 in
     cblas.h | openblas_config.h) echo '^kernels/cpu/' ;;
+    cuda*.h) echo '^kernels/cuda/' ;;
     hdf5.h | H5*.h | zstd*.h | jansson.h | openssl/*) echo '^data/' ;;
     libfyaml.h) echo '^train/config' ;;
     *) echo '' ;;
@@ -33,7 +34,7 @@ wrong=$(
     for folder in core kernels data optim comm model train serve cli; do
         [ -d "$folder" ] || continue
         below=" $(allowed "$folder") "
-        grep -rnE --include='*.[ch]' --include='*.cu' --include='*.cuh' '^[[:space:]]*#[[:space:]]*include' "$folder" |
+        grep -rnE --include='*.[ch]' --include='*.cu' --include='*.cuh' --include='*.cc' '^[[:space:]]*#[[:space:]]*include' "$folder" |
             sed -nE 's/^([^:]*):([0-9]+):[^"<]*(["<])([^">]*)[">].*/\1 \2 \3 \4/p' |
             while read -r file line kind header; do
                 if [ "$kind" = '<' ]; then

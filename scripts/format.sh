@@ -10,4 +10,4 @@ else
     set -- -i
 fi
 find core kernels data model optim comm train serve cli tests \
-    -name '*.[ch]' -print0 | sort -z | xargs -0 -r clang-format "$@"
+    \( -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \) -print0 | sort -z | xargs -0 -r clang-format "$@"

@@ -23,7 +23,8 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help = "What is trained: the mask gates alone over a frozen base model, these and the base model's "
              "routers, or every parameter."},
     {KEY(backend), .kind = BEAM_KEY_CHOICE, .choices = "auto cpu cuda", .initial = "auto",
-     .help = "Where the work runs; `auto` takes a GPU if this program and this machine have one."},
+     .help = "Where the work runs: the processor (`auto`, `cpu`), or a GPU (`cuda`), which is not complete "
+             "in this version."},
     {KEY(bf16), .kind = BEAM_KEY_CHOICE, .choices = "auto false true", .initial = "auto",
      .help = "Computing in bfloat16, where a device does. Processors compute in float32 whatever is said "
              "here; `true` is "

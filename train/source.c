@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
+#include "kernels/cuda/devices.h"
 #include "model/families/families.h"
 #include "model/load.h"
 #include "train/memory.h"
@@ -286,9 +287,11 @@ beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
     return BEAM_OK;
 }
 
-beam_status beam_open_backend(beam_backend_kind kind, int64_t threads, beam_backend *out)
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int64_t threads, beam_backend *out)
 {
     if (kind == BEAM_BACKEND_CUDA)
-        return BEAM_FAIL(BEAM_EDEVICE, "backend: cuda is not part of this build; use backend: cpu or auto");
+        return beam_backend_cuda(out, 0, bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32);
+    if (bf16 == BEAM_BF16_ON)
+        beam_warn("bf16: true is for GPUs; this processor computes in float32");
     return beam_backend_cpu(out, (int)threads);
 }

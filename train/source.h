@@ -57,7 +57,8 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 /* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
 
-/* Opens the backend a configuration asks for. */
-beam_status beam_open_backend(beam_backend_kind kind, int64_t threads, beam_backend *out);
+/* Opens the backend a configuration asks for. `auto` is the processor; a GPU computes in bf16 if that is
+ * asked for, else in float32. */
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int64_t threads, beam_backend *out);
 
 #endif

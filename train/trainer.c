@@ -129,9 +129,7 @@ static void plan_steps(beam_trainer *t)
 beam_status beam_trainer_open(beam_trainer *t, const beam_config *c)
 {
     *t = (beam_trainer){.config = c};
-    BEAM_TRY(beam_open_backend(c->backend, c->threads, &t->backend));
-    if (c->bf16 == BEAM_BF16_ON)
-        beam_warn("bf16: true is for GPUs; this processor computes in float32");
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, c->threads, &t->backend));
     BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
     BEAM_TRY(check_together(t));
