@@ -31,6 +31,8 @@ const beam_ops beam_cuda_ops = {
     .rope = beam_cuda_rope,
 
     /* Attention. */
+    .attention = beam_cuda_attention,
+    .attention_grad = beam_cuda_attention_grad,
     .latent_keys = beam_cuda_latent_keys,
     .latent_keys_grad = beam_cuda_latent_keys_grad,
 
