@@ -5,9 +5,9 @@
 
 /* Runs of 16 queries per warp, and keys of a tile: as much as the registers hold. */
 template <class T, int Width, int ValueWidth> struct forward_shape {
-    static constexpr bool is_small = sizeof(T) == 2 && ValueWidth <= 128;
-    static constexpr int runs = is_small ? 2 : 1, queries = 16 * runs * attention_warps;
-    static constexpr int keys = sizeof(T) == 4 ? 32 : runs == 2 && ValueWidth > 64 ? 48 : 64;
+    static constexpr int runs = sizeof(T) == 2 && ValueWidth <= 128 ? 2 : 1;
+    static constexpr int queries = 16 * runs * attention_warps;
+    static constexpr int keys = sizeof(T) == 4 || Width == 192 ? 32 : Width == 128 ? 48 : 64;
     static constexpr size_t shared = sizeof(T) * (tile_size<T, queries, Width> + tile_size<T, keys, Width> +
                                                   tile_size<T, keys, ValueWidth>);
 };
@@ -17,6 +17,15 @@ template <class T, int Width, int ValueWidth> struct forward_shape {
 template <int Runs> struct running_softmax {
     float top[2 * Runs], sum[2 * Runs];
 };
+
+template <int Runs> static __device__ void clear(running_softmax<Runs> &soft)
+{
+#pragma unroll
+    for (int m = 0; m < 2 * Runs; m++) {
+        soft.top[m] = -INFINITY;
+        soft.sum[m] = 0;
+    }
+}
 
 /* Scores become exp2(score - top), and sums made before are shrunk to the new top. Scores that a query does
  * not see become 0. */
@@ -52,17 +61,35 @@ static __device__ void softmax_step(float (&s)[Runs][Keys][4], float (&sums)[Run
     }
 }
 
-/* Scores of query + row and key + column that are not seen become -infinity. */
-template <int Runs, int Keys>
-static __device__ void hide(float (&s)[Runs][Keys][4], int query, int key, int window)
+/* Scores of a warp's queries; -infinity where a key is not seen. */
+template <int Width, int Runs, int Keys, class T>
+static __device__ void score(float (&s)[Runs][Keys][4], const T *q, const T *k, pairing pairs)
 {
     const int g = lane_of() / 4, t = lane_of() % 4;
+    clear(s);
+    multiply_transposed<Width>(s, q, tile_stride<T, Width>, k, tile_stride<T, Width>);
+    if (pairs.all_seen(16 * Runs))
+        return;
 #pragma unroll
     for (int m = 0; m < 2 * Runs; m++)
 #pragma unroll
         for (int j = 0; j < 2 * Keys; j++)
-            if (!sees(query + 8 * m + g, key + j / 2 * 8 + 2 * t + j % 2, window))
+            if (!pairs.sees(8 * m + g, j / 2 * 8 + 2 * t + j % 2))
                 s[m / 2][j / 2][m % 2 * 2 + j % 2] = -INFINITY;
+}
+
+/* Sums over whole rows, and their logarithms for `rows` rows, which are `stride` apart. */
+template <int Runs>
+static __device__ void close_softmax(running_softmax<Runs> &soft, float *lse, int stride, int rows)
+{
+#pragma unroll
+    for (int m = 0; m < 2 * Runs; m++) {
+        soft.sum[m] += __shfl_xor_sync(whole_warp, soft.sum[m], 1);
+        soft.sum[m] += __shfl_xor_sync(whole_warp, soft.sum[m], 2);
+        const int row = 8 * m + lane_of() / 4;
+        if (lane_of() % 4 == 0 && row < rows)
+            lse[row * stride] = (soft.top[m] + log2f(soft.sum[m])) * ln_of_2;
+    }
 }
 
 template <class T, int Width, int ValueWidth>
@@ -70,7 +97,7 @@ static __global__ void __launch_bounds__(attention_threads)
     attention_kernel(T *out, float *lse, attention_input<T> in, int64_t numbers)
 {
     using shape = forward_shape<T, Width, ValueWidth>;
-    constexpr int stride = tile_stride<T, Width>, value_stride = tile_stride<T, ValueWidth>;
+    constexpr int rows = 16 * shape::runs; /* of a warp */
     BEAM_SHARED_DYNAMIC(T, memory);
     T *q = memory, *k = q + tile_size<T, shape::queries, Width>, *v = k + tile_size<T, shape::keys, Width>;
 
@@ -79,62 +106,48 @@ static __global__ void __launch_bounds__(attention_threads)
     sequence_block queries;
     if (!find_block(&queries, in, shape::queries, numbers - 1 - blockIdx.x / in.heads))
         return;
-    const int64_t row = (queries.begin + queries.at) * in.heads + head;
     const int end = queries.at + queries.n;
-    int at = max(0, queries.at - in.window + 1) / shape::keys * shape::keys;
-    const int64_t key = (queries.begin + at) * in.groups + head / in.share;
+    int at = first_seen(in, queries) / shape::keys * shape::keys;
+    const int64_t row = (queries.begin + queries.at) * in.heads + head,
+                  key = (queries.begin + at) * in.groups + head / in.share;
+    const T *keys = in.k + key * in.width, *values = in.v + key * in.value_width; /* to be loaded next */
     const int to_key = in.groups * in.width, to_value = in.groups * in.value_width;
-    const T *keys = in.k + key * in.width, *values = in.v + key * in.value_width; /* to be loaded */
-
-    load_tile<attention_threads, shape::queries, Width>(q, in.q + row * in.width, in.heads * in.width,
-                                                        queries.n, in.width, in.aligned);
-    load_tile<attention_threads, shape::keys, Width>(k, keys, to_key, end - at, in.width, in.aligned);
+    load_tile<shape::queries, Width>(q, in.q + row * in.width, in.heads * in.width, queries.n, in.width,
+                                     in.aligned);
+    load_tile<shape::keys, Width>(k, keys, to_key, end - at, in.width, in.aligned);
     ptx_copy_commit();
 
-    const int own = static_cast<int>(threadIdx.x) / 32 * 16 * shape::runs; /* the warp's first row */
+    const int own = static_cast<int>(threadIdx.x) / 32 * rows, rest = queries.n - own;
     float sums[shape::runs][ValueWidth / 8][4];
     running_softmax<shape::runs> soft;
     clear(sums);
-#pragma unroll
-    for (int m = 0; m < 2 * shape::runs; m++) {
-        soft.top[m] = -INFINITY;
-        soft.sum[m] = 0;
-    }
+    clear(soft);
     for (; at < end; at += shape::keys) {
+        const pairing pairs = {queries.at + own, min(rows, rest), at, shape::keys, in.window};
+        const bool busy = pairs.any_seen();
         float s[shape::runs][shape::keys / 8][4];
         ptx_copy_wait<0>();
         __syncthreads(); /* the keys are there, and nobody needs the last values */
-        load_tile<attention_threads, shape::keys, ValueWidth>(v, values, to_value, end - at, in.value_width,
-                                                              in.aligned);
-        values += shape::keys * to_value;
-        keys += shape::keys * to_key;
+        load_tile<shape::keys, ValueWidth>(v, values, to_value, end - at, in.value_width, in.aligned);
         ptx_copy_commit();
-        clear(s);
-        multiply_transposed<Width>(s, q + own * stride, stride, k, stride);
-        if (!all_see(queries.at + own, 16 * shape::runs, at, shape::keys, in.window))
-            hide(s, queries.at + own, at, in.window);
-        softmax_step(s, sums, soft, in.scale);
+        keys += shape::keys * to_key;
+        values += shape::keys * to_value;
+        if (busy) {
+            score<Width>(s, q + own * tile_stride<T, Width>, k, pairs);
+            softmax_step(s, sums, soft, in.scale);
+        }
         ptx_copy_wait<0>();
         __syncthreads(); /* the values are there, and nobody needs the keys */
-        if (at + shape::keys < end)
-            load_tile<attention_threads, shape::keys, Width>(k, keys, to_key, end - at - shape::keys,
-                                                             in.width, in.aligned);
+        load_tile<shape::keys, Width>(k, keys, to_key, end - at - shape::keys, in.width, in.aligned);
         ptx_copy_commit();
-        multiply_sums(sums, s, v, value_stride);
+        if (busy)
+            multiply_sums(sums, s, v, tile_stride<T, ValueWidth>);
     }
     ptx_copy_wait<0>();
-
-#pragma unroll
-    for (int m = 0; m < 2 * shape::runs; m++) {
-        soft.sum[m] += __shfl_xor_sync(whole_warp, soft.sum[m], 1);
-        soft.sum[m] += __shfl_xor_sync(whole_warp, soft.sum[m], 2);
-        const int mine = own + 8 * m + lane_of() / 4;
-        if (lane_of() % 4 == 0 && mine < queries.n)
-            lse[row + static_cast<int64_t>(mine) * in.heads] = (soft.top[m] + log2f(soft.sum[m])) * ln_of_2;
-    }
+    close_softmax(soft, lse + row + own * in.heads, in.heads, rest);
     const int to_out = in.heads * in.value_width;
-    store_sums(out + row * in.value_width + own * to_out, to_out, queries.n - own, in.value_width, in.aligned,
-               sums, [&](int m) { return 1 / soft.sum[m]; });
+    store_sums(out + row * in.value_width + own * to_out, to_out, rest, in.value_width, in.aligned, sums,
+               [&](int m) { return 1 / soft.sum[m]; });
 }
 
 template <class T, int Width, int ValueWidth>

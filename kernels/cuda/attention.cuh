@@ -4,9 +4,6 @@
 
 #include "kernels/cuda/flash.cuh"
 
-/* Four warps, each with its own rows of a tile. */
-constexpr int attention_threads = 128, attention_warps = attention_threads / 32;
-
 constexpr float log2_of_e = 1.44269504088896341f, ln_of_2 = 0.69314718055994531f;
 
 /* q[T,H,Dh], k[T,G,Dh], v[T,G,Dv]. Scores are taken in units of ln 2, for exp2f. */
@@ -56,16 +53,34 @@ inline int64_t block_numbers(int64_t tokens, beam_sequences seq, int height)
     return seq.n > 0 ? tokens / height + seq.n : 0;
 }
 
-/* Whether a query sees a key, both counted from the start of their sequence. */
-__device__ inline bool sees(int query, int key, int window)
-{
-    return key <= query && key > query - window;
-}
+/* Queries [query, query + queries) before keys [key, key + keys), all counted from the start of their
+ * sequence. */
+struct pairing {
+    int query, queries, key, keys, window;
 
-/* Whether all of [query, query + queries) see all of [key, key + keys). */
-__device__ inline bool all_see(int query, int queries, int key, int keys, int window)
+    /* Query i of these, key j of these. */
+    __device__ bool sees(int i, int j) const
+    {
+        const int back = query + i - key - j;
+        return i < queries && back >= 0 && back < window;
+    }
+
+    /* Whether the first `height` queries all see all keys; any sees any. */
+    __device__ bool all_seen(int height) const
+    {
+        return queries >= height && key + keys - 1 <= query && query + height - 1 - key < window;
+    }
+
+    __device__ bool any_seen() const
+    {
+        return queries > 0 && key <= query + queries - 1 && query - (key + keys - 1) < window;
+    }
+};
+
+/* The first key that any of a block of queries sees. */
+template <class T> __device__ int first_seen(const attention_input<T> &in, sequence_block queries)
 {
-    return key + keys - 1 <= query && key > query + queries - 1 - window;
+    return max(0, queries.at - in.window + 1);
 }
 
 template <class T>

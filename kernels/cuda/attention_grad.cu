@@ -26,23 +26,52 @@ template <class T> struct attention_above {
     const float *lse, *delta;
 };
 
-/* Tiles of one owned and two streamed pairs. */
+/* A block owns a tile of two matrices, and streams tiles of the other two, one of which is used while the
+ * next one comes. */
 template <class T, int Width, int ValueWidth> struct grad_shape {
+    static constexpr bool is_narrow = Width + ValueWidth <= 256;
     static constexpr int owned = 16 * attention_warps;
+    static constexpr int keys = sizeof(T) == 4 ? 16 : is_narrow ? 64 : 32; /* streamed */
+    static constexpr int queries = sizeof(T) == 2 && is_narrow ? 32 : 16;
+    /* Whether the registers hold the sums of dk and dv together. */
+    static constexpr bool at_once = is_narrow || (sizeof(T) == 2 && Width + ValueWidth <= 320);
     static constexpr int pair = tile_stride<T, Width> + tile_stride<T, ValueWidth>; /* a row of both */
-    static constexpr int keys = sizeof(T) == 4 ? 16 : Width + ValueWidth <= 256 ? 64 : 32;
-    static constexpr int queries = sizeof(T) == 4 ? 16 : 32;
     static constexpr size_t shared_of_queries = sizeof(T) * pair * (owned + 2 * keys);
     static constexpr size_t shared_of_keys =
-        sizeof(T) * pair * (owned + 2 * queries) + 2 * 2 * queries * sizeof(float);
+        sizeof(T) * pair * (owned + 2 * queries) + sizeof(float) * 2 * 2 * queries;
 };
 
-/* s and ds, scores and the gradient of their softmax's weights, become those weights and the gradient of the
- * scores: one number. */
-__device__ inline void score_grad(float &s, float &ds, float scale, float lse, float delta, bool seen)
+/* Begins to copy a tile of queries or keys, and behind it one of dout or values: `rows` rows of a head, with
+ * `heads` rows of others between. `row` is the first. */
+template <int Rows, int Width, int ValueWidth, class T>
+static __device__ void load_pair(T *to, const T *a, const T *b, int64_t row, int heads, int rows,
+                                 const attention_input<T> &in)
+{
+    load_tile<Rows, Width>(to, a + row * in.width, heads * in.width, rows, in.width, in.aligned);
+    load_tile<Rows, ValueWidth>(to + Rows * tile_stride<T, Width>, b + row * in.value_width,
+                                heads * in.value_width, rows, in.value_width, in.aligned);
+}
+
+/* Scores of a warp's rows of one pair of tiles with all rows of another, and the gradient of their softmax's
+ * weights. */
+template <int Rows, int Columns, int Width, int ValueWidth, int N, class T>
+static __device__ void score_pair(float (&s)[1][N][4], float (&dp)[1][N][4], const T *pair, const T *others,
+                                  int own, bool want_grad)
+{
+    constexpr int stride = tile_stride<T, Width>, value_stride = tile_stride<T, ValueWidth>;
+    clear(s);
+    clear(dp);
+    multiply_transposed<Width>(s, pair + own * stride, stride, others, stride);
+    if (want_grad)
+        multiply_transposed<ValueWidth>(dp, pair + Rows * stride + own * value_stride, value_stride,
+                                        others + Columns * stride, value_stride);
+}
+
+/* A score becomes its softmax's weight, and the weight's gradient that of the score, but for its scale. */
+static __device__ void weigh(float &s, float &dp, float scale, float lse, float delta, bool seen)
 {
     s = seen ? exp2f(s * scale - lse) : 0;
-    ds = s * (ds - delta);
+    dp = s * (dp - delta);
 }
 
 /* dq of a tile of queries. */
@@ -51,75 +80,60 @@ static __global__ void __launch_bounds__(attention_threads, 1)
     query_grad_kernel(T *dq, attention_input<T> in, attention_above<T> above, int64_t numbers, float scale)
 {
     using shape = grad_shape<T, Width, ValueWidth>;
-    constexpr int stride = tile_stride<T, Width>, value_stride = tile_stride<T, ValueWidth>;
-    BEAM_SHARED_DYNAMIC(T, memory);
-    T *q = memory, *dout = q + shape::owned * stride, *streamed = q + shape::owned * shape::pair;
+    constexpr int n = shape::keys, height = n * shape::pair;
+    BEAM_SHARED_DYNAMIC(T, owned);
+    T *const streamed = owned + shape::owned * shape::pair;
 
     const int head = static_cast<int>(blockIdx.x) % in.heads;
     sequence_block queries;
     if (!find_block(&queries, in, shape::owned, numbers - 1 - blockIdx.x / in.heads))
         return;
     const int end = queries.at + queries.n;
-    int at = max(0, queries.at - in.window + 1) / shape::keys * shape::keys;
-    const int64_t row = (queries.begin + queries.at) * in.heads + head,
-                  key = (queries.begin + at) * in.groups + head / in.share;
-    const T *keys = in.k + key * in.width, *values = in.v + key * in.value_width;
-
-    /* The next tile of keys and values, if there is one, into half `half`. */
-    const auto load_next = [&](int half, int from) {
-        T *k = streamed + half * shape::keys * shape::pair, *v = k + shape::keys * stride;
-        const int to_key = in.groups * in.width, to_value = in.groups * in.value_width;
-        if (from < end) {
-            load_tile<attention_threads, shape::keys, Width>(k, keys, to_key, end - from, in.width,
-                                                             in.aligned);
-            load_tile<attention_threads, shape::keys, ValueWidth>(v, values, to_value, end - from,
-                                                                  in.value_width, in.aligned);
-        }
-        keys += shape::keys * to_key;
-        values += shape::keys * to_value;
-        ptx_copy_commit();
-    };
-    load_tile<attention_threads, shape::owned, Width>(q, in.q + row * in.width, in.heads * in.width,
-                                                      queries.n, in.width, in.aligned);
-    load_tile<attention_threads, shape::owned, ValueWidth>(dout, above.dout + row * in.value_width,
-                                                           in.heads * in.value_width, queries.n,
-                                                           in.value_width, in.aligned);
+    const int64_t row = (queries.begin + queries.at) * in.heads + head;
+    int at = first_seen(in, queries) / n * n;
+    const auto load_next =
+        [&](int half, int from) { /* if there is one */
+                                  const int64_t key = (queries.begin + from) * in.groups + head / in.share;
+                                  if (from < end)
+                                      load_pair<n, Width, ValueWidth>(streamed + half * height, in.k, in.v,
+                                                                      key, in.groups, end - from, in);
+                                  ptx_copy_commit();
+        };
+    load_pair<shape::owned, Width, ValueWidth>(owned, in.q, above.dout, row, in.heads, queries.n, in);
     load_next(0, at);
 
-    const int own = static_cast<int>(threadIdx.x) / 32 * 16, g = lane_of() / 4, t = lane_of() % 4;
-    float lse[2], delta[2]; /* of the lane's two rows */
+    const int own = static_cast<int>(threadIdx.x) / 32 * 16, rest = queries.n - own;
+    const int g = lane_of() / 4, t = lane_of() % 4;
+    float sums[1][Width / 8][4], lse[2], delta[2]; /* of the lane's two rows */
+    clear(sums);
     for (int m = 0; m < 2; m++) {
-        const bool there = own + 8 * m + g < queries.n;
+        const bool there = 8 * m + g < rest;
         const int64_t mine = row + static_cast<int64_t>(own + 8 * m + g) * in.heads;
         lse[m] = there ? above.lse[mine] * log2_of_e : 0;
         delta[m] = there ? above.delta[mine] : 0;
     }
-    float sums[1][Width / 8][4];
-    clear(sums);
-    for (int half = 0; at < end; at += shape::keys, half = 1 - half) {
-        const T *k = streamed + half * shape::keys * shape::pair, *v = k + shape::keys * stride;
-        float s[1][shape::keys / 8][4], ds[1][shape::keys / 8][4];
-        load_next(1 - half, at + shape::keys);
+    for (int half = 0; at < end; at += n, half = 1 - half) {
+        const pairing pairs = {queries.at + own, min(16, rest), at, n, in.window};
+        load_next(1 - half, at + n);
         ptx_copy_wait<1>();
         __syncthreads();
-        clear(s);
-        multiply_transposed<Width>(s, q + own * stride, stride, k, stride);
-        clear(ds);
-        multiply_transposed<ValueWidth>(ds, dout + own * value_stride, value_stride, v, value_stride);
-        const int query = queries.at + own, last = queries.n - own;
-        const bool all = last >= 16 && all_see(query, 16, at, shape::keys, in.window);
+        if (pairs.any_seen()) {
+            const bool all = pairs.all_seen(16);
+            float s[1][n / 8][4], ds[1][n / 8][4];
+            score_pair<shape::owned, n, Width, ValueWidth>(s, ds, owned, streamed + half * height, own, true);
 #pragma unroll
-        for (int i = 0; i < shape::keys / 2; i++) {
-            const int m = i % 4 / 2, column = i / 4 * 8 + 2 * t + i % 2, mine = 8 * m + g;
-            const bool seen = all || (mine < last && sees(query + mine, at + column, in.window));
-            score_grad(s[0][i / 4][i % 4], ds[0][i / 4][i % 4], in.scale, lse[m], delta[m], seen);
+            for (int i = 0; i < n / 2; i++) {
+                const int m = i / 2 % 2;
+                const bool seen = all || pairs.sees(8 * m + g, i / 4 * 8 + 2 * t + i % 2);
+                weigh(s[0][i / 4][i % 4], ds[0][i / 4][i % 4], in.scale, lse[m], delta[m], seen);
+            }
+            multiply_sums(sums, ds, streamed + half * height, tile_stride<T, Width>);
         }
-        multiply_sums(sums, ds, k, stride);
         __syncthreads(); /* nobody needs this half any more */
     }
     ptx_copy_wait<0>();
-    store_sums(dq + row * in.width + own * in.heads * in.width, in.heads * in.width, queries.n - own,
-               in.width, in.aligned, sums, [=](int) { return scale; });
+    store_sums(dq + row * in.width + own * in.heads * in.width, in.heads * in.width, rest, in.width,
+               in.aligned, sums, [=](int) { return scale; });
 }
 
 /* dk, dv or both of a tile of keys, over the heads that share them and their queries, in that order. Scores
@@ -129,11 +143,10 @@ static __global__ void __launch_bounds__(attention_threads, 1)
     key_grad_kernel(T *dk, T *dv, attention_input<T> in, attention_above<T> above, float scale)
 {
     using shape = grad_shape<T, Width, ValueWidth>;
-    constexpr int stride = tile_stride<T, Width>, value_stride = tile_stride<T, ValueWidth>;
-    constexpr int n = shape::queries;
-    BEAM_SHARED_DYNAMIC(T, memory);
-    T *k = memory, *v = k + shape::owned * stride, *streamed = k + shape::owned * shape::pair;
-    float *statistics = reinterpret_cast<float *>(streamed + 2 * n * shape::pair); /* [2][lse, delta][n] */
+    constexpr int n = shape::queries, height = n * shape::pair;
+    BEAM_SHARED_DYNAMIC(T, owned);
+    T *const streamed = owned + shape::owned * shape::pair;
+    float *const statistics = reinterpret_cast<float *>(streamed + 2 * height); /* [2][lse, delta][n] */
 
     const int group = static_cast<int>(blockIdx.x) % in.groups;
     sequence_block keys;
@@ -142,74 +155,64 @@ static __global__ void __launch_bounds__(attention_threads, 1)
     /* From the first query that sees the first key to the last that sees the last. */
     const int begin = keys.at / n * n, end = min(keys.length, keys.at + keys.n - 1 + in.window);
     const int tiles = (end - begin + n - 1) / n, all_tiles = tiles * in.share;
-
-    /* Tile i of those of all heads, if there is one, into half i % 2. */
-    const auto load_next = [&](int i) {
-        T *q = streamed + i % 2 * n * shape::pair, *dout = q + n * stride;
-        float *lse = statistics + i % 2 * 2 * n, *delta = lse + n;
-        const int head = group * in.share + i / tiles, at = begin + i % tiles * n, there = end - at;
-        const int64_t row = (keys.begin + at) * in.heads + head;
-        if (i < all_tiles) {
-            load_tile<attention_threads, n, Width>(q, in.q + row * in.width, in.heads * in.width, there,
-                                                   in.width, in.aligned);
-            load_tile<attention_threads, n, ValueWidth>(dout, above.dout + row * in.value_width,
-                                                        in.heads * in.value_width, there, in.value_width,
-                                                        in.aligned);
-            const int mine = static_cast<int>(threadIdx.x);
-            if (mine < n) {
-                const int64_t from = row + static_cast<int64_t>(mine) * in.heads;
-                lse[mine] = mine < there ? above.lse[from] * log2_of_e : 0;
-                delta[mine] = mine < there ? above.delta[from] : 0;
-            }
-        }
-        ptx_copy_commit();
-    };
+    const auto load_next =
+        [&](int i) { /* tile i of those of all heads, if there is one */
+                     const int at = begin + i % tiles * n, mine = static_cast<int>(threadIdx.x);
+                     const int64_t row = (keys.begin + at) * in.heads + group * in.share + i / tiles;
+                     if (i < all_tiles) {
+                         load_pair<n, Width, ValueWidth>(streamed + i % 2 * height, in.q, above.dout, row,
+                                                         in.heads, end - at, in);
+                         if (mine < n) {
+                             const bool there = mine < end - at;
+                             const int64_t from = row + static_cast<int64_t>(mine) * in.heads;
+                             statistics[i % 2 * 2 * n + mine] = there ? above.lse[from] * log2_of_e : 0;
+                             statistics[i % 2 * 2 * n + n + mine] = there ? above.delta[from] : 0;
+                         }
+                     }
+                     ptx_copy_commit();
+        };
     const int64_t key = (keys.begin + keys.at) * in.groups + group;
-    const int to_key = in.groups * in.width, to_value = in.groups * in.value_width;
-    load_tile<attention_threads, shape::owned, Width>(k, in.k + key * in.width, to_key, keys.n, in.width,
-                                                      in.aligned);
-    load_tile<attention_threads, shape::owned, ValueWidth>(v, in.v + key * in.value_width, to_value, keys.n,
-                                                           in.value_width, in.aligned);
+    load_pair<shape::owned, Width, ValueWidth>(owned, in.k, in.v, key, in.groups, keys.n, in);
     load_next(0);
 
-    const int own = static_cast<int>(threadIdx.x) / 32 * 16, g = lane_of() / 4, t = lane_of() % 4;
+    const int own = static_cast<int>(threadIdx.x) / 32 * 16, rest = keys.n - own;
+    const int g = lane_of() / 4, t = lane_of() % 4;
     float key_sums[1][WantKeys ? Width / 8 : 1][4], value_sums[1][WantValues ? ValueWidth / 8 : 1][4];
     clear(key_sums);
     clear(value_sums);
     for (int i = 0; i < all_tiles; i++) {
-        const T *q = streamed + i % 2 * n * shape::pair, *dout = q + n * stride;
-        const float *lse = statistics + i % 2 * 2 * n, *delta = lse + n;
-        float s[1][n / 8][4], ds[1][n / 8][4];
+        const int at = begin + i % tiles * n;
+        const pairing pairs = {at, min(n, end - at), keys.at + own, 16, in.window};
         load_next(i + 1);
         ptx_copy_wait<1>();
         __syncthreads();
-        clear(s);
-        multiply_transposed<Width>(s, k + own * stride, stride, q, stride);
-        clear(ds);
-        if (WantKeys)
-            multiply_transposed<ValueWidth>(ds, v + own * value_stride, value_stride, dout, value_stride);
-        const int query = begin + i % tiles * n, first = keys.at + own;
-        const bool all = end - query >= n && all_see(query, n, first, 16, in.window);
+        if (rest > 0 && pairs.any_seen()) {
+            const T *q = streamed + i % 2 * height;
+            const float *lse = statistics + i % 2 * 2 * n, *delta = lse + n;
+            const bool all = pairs.all_seen(n);
+            float s[1][n / 8][4], ds[1][n / 8][4];
+            score_pair<shape::owned, n, Width, ValueWidth>(s, ds, owned, q, own, WantKeys);
 #pragma unroll
-        for (int j = 0; j < n / 2; j++) {
-            const int mine = j / 4 * 8 + 2 * t + j % 2;
-            const bool seen =
-                all || (query + mine < end && sees(query + mine, first + j % 4 / 2 * 8 + g, in.window));
-            score_grad(s[0][j / 4][j % 4], ds[0][j / 4][j % 4], in.scale, lse[mine], delta[mine], seen);
+            for (int j = 0; j < n / 2; j++) {
+                const int query = j / 4 * 8 + 2 * t + j % 2;
+                const bool seen = all || pairs.sees(query, j / 2 % 2 * 8 + g);
+                weigh(s[0][j / 4][j % 4], ds[0][j / 4][j % 4], in.scale, lse[query], delta[query], seen);
+            }
+            if constexpr (WantValues)
+                multiply_sums(value_sums, s, q + n * tile_stride<T, Width>, tile_stride<T, ValueWidth>);
+            if constexpr (WantKeys)
+                multiply_sums(key_sums, ds, q, tile_stride<T, Width>);
         }
-        if constexpr (WantValues)
-            multiply_sums(value_sums, s, dout, value_stride);
-        if constexpr (WantKeys)
-            multiply_sums(key_sums, ds, q, stride);
         __syncthreads(); /* nobody needs this half any more */
     }
     ptx_copy_wait<0>();
+    const int to_key = in.groups * in.width, to_value = in.groups * in.value_width;
     if constexpr (WantKeys)
-        store_sums(dk + key * in.width + own * to_key, to_key, keys.n - own, in.width, in.aligned, key_sums,
+        store_sums(dk + key * in.width + own * to_key, to_key, rest, in.width, in.aligned, key_sums,
                    [=](int) { return scale; });
     if constexpr (WantValues)
-        store_sums(dv + key * in.value_width + own * to_value, to_value, keys.n - own, in.value_width,
-                   in.aligned, value_sums, [](int) { return 1.0f; });
+        store_sums(dv + key * in.value_width + own * to_value, to_value, rest, in.value_width, in.aligned,
+                   value_sums, [](int) { return 1.0f; });
 }
 
 /* Where the gradients go. */
@@ -228,7 +231,7 @@ static void attend_grad(beam_backend *be, attention_grads<T> to, const attention
     const unsigned key_blocks = static_cast<unsigned>(numbers * in.groups);
     launch(be, query_grad_kernel<T, Width, ValueWidth>, static_cast<unsigned>(numbers * in.heads),
            attention_threads, shape::shared_of_queries, to.dq, in, above, numbers, to.scale);
-    if constexpr (Width + ValueWidth <= 320) { /* the sums of both fit into the registers */
+    if constexpr (shape::at_once) {
         launch(be, key_grad_kernel<T, Width, ValueWidth, true, true>, key_blocks, attention_threads,
                shape::shared_of_keys, to.dk, to.dv, in, above, to.scale);
     } else {

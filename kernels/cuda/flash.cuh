@@ -7,6 +7,9 @@
 
 #include "kernels/cuda/reduce.cuh"
 
+/* Threads of a block: four warps, each with its own rows of a tile. */
+constexpr int attention_threads = 128, attention_warps = attention_threads / 32;
+
 /* Elements from one row of a tile to the next: 16 bytes more than the row, so that neighbouring rows begin in
  * different banks. */
 template <class T, int Width> constexpr int tile_stride = Width + vector_of<T>;
@@ -21,17 +24,18 @@ __device__ inline int lane_of()
 /* Begins to copy a tile: `rows` rows of `width` numbers that are `stride` apart, the rest of it 0. `aligned`:
  * all of these are multiples of 16 bytes. All threads call it, then ptx_copy_commit; the tile is there after
  * ptx_copy_wait and __syncthreads. */
-template <int Threads, int Rows, int Width, class T>
+template <int Rows, int Width, class T>
 __device__ inline void load_tile(T *to, const T *from, int stride, int rows, int width, bool aligned)
 {
-    constexpr int step = vector_of<T>, across = 8; /* threads side by side in a row */
-    static_assert(Width % (across * step) == 0 && Rows % (Threads / across) == 0, "whole loads");
+    constexpr int step = vector_of<T>, across = 8;    /* threads side by side in a row */
+    constexpr int below = attention_threads / across; /* rows at a time */
+    static_assert(Width % (across * step) == 0 && Rows % below == 0, "whole loads");
     const int begin = static_cast<int>(threadIdx.x) / across,
               side = static_cast<int>(threadIdx.x) % across * step;
     to += begin * tile_stride<T, Width> + side;
     from += begin * stride + side;
 #pragma unroll 1 /* else the addresses of all loads are kept in registers */
-    for (int row = begin; row < Rows; row += Threads / across) {
+    for (int row = begin; row < Rows; row += below) {
 #pragma unroll
         for (int column = 0; column < Width; column += across * step) {
             const int used = row < rows ? width - column - side : 0;
@@ -41,8 +45,8 @@ __device__ inline void load_tile(T *to, const T *from, int stride, int rows, int
                 for (int j = 0; j < step; j++)
                     to[column + j] = j < used ? from[column + j] : T{};
         }
-        to += Threads / across * tile_stride<T, Width>;
-        from += Threads / across * stride;
+        to += below * tile_stride<T, Width>;
+        from += below * stride;
     }
 }
 
