@@ -32,12 +32,18 @@ const beam_ops beam_cuda_ops = {
     .rope = beam_cuda_rope,
 
     /* Attention. */
+    .attention = beam_cuda_attention,
+    .attention_grad = beam_cuda_attention_grad,
+    .latent_keys = beam_cuda_latent_keys,
+    .latent_keys_grad = beam_cuda_latent_keys_grad,
 
     /* Activations. */
     .swiglu = beam_cuda_swiglu,
     .swiglu_grad = beam_cuda_swiglu_grad,
 
     /* Losses. */
+    .cross_entropy = beam_cuda_cross_entropy,
+    .distill = beam_cuda_distill,
 
     /* Routers. */
     .router_topk = beam_cuda_router_topk,

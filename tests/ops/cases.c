@@ -2,7 +2,8 @@
 
 static const int64_t one_token[] = {1, 0}, few[] = {3, 1, 7, 0}, one_tile[] = {64, 128, 0},
                      beyond_tiles[] = {130, 5, 129, 0};
-static const int64_t one_long[] = {300, 0}, short_and_long[] = {40, 333, 0}, four[] = {40, 150, 1, 333, 0};
+static const int64_t uneven[] = {7, 68, 0}, one_long[] = {300, 0}, short_and_long[] = {40, 333, 0},
+                     four[] = {40, 150, 1, 333, 0};
 
 /* E = 7, K = 3 unless said; sizes are odd on purpose, multiples of no block. */
 #define MIXTURE .T = 13, .E = 7, .K = 3
@@ -238,6 +239,42 @@ const op_case op_cases[] = {
      &op_swiglu,
      {MIXTURE, .F = 8, .options = OP_ROUTED | OP_KEPT | OP_ALL_OFF},
      1e-6,
+     2e-2},
+
+    {"attention heads of 64",
+     &op_attention,
+     {.T = 75, .H = 2, .G = 1, .Dh = 64, .alpha = 0.125, .lengths = uneven, .options = OP_NOT_SMOOTH},
+     2e-6,
+     2e-2},
+    {"attention heads of 128",
+     &op_attention,
+     {.T = 75, .H = 2, .G = 1, .Dh = 128, .alpha = 0.09, .lengths = uneven, .options = OP_NOT_SMOOTH},
+     2e-6,
+     2e-2},
+    {"attention heads of 192, values of 128, window",
+     &op_attention,
+     {.T = 75,
+      .H = 2,
+      .G = 2,
+      .Dh = 192,
+      .Dv = 128,
+      .alpha = 0.07,
+      .lengths = uneven,
+      .window = 41,
+      .options = OP_NOT_SMOOTH},
+     2e-6,
+     2e-2},
+    {"attention heads of 250",
+     &op_attention,
+     {.T = 75,
+      .H = 2,
+      .G = 1,
+      .Dh = 250,
+      .Dv = 203,
+      .alpha = 0.06,
+      .lengths = uneven,
+      .options = OP_NOT_SMOOTH},
+     2e-6,
      2e-2},
 
     {"cross_entropy", &op_cross_entropy, {.T = 6, .V = 9, .alpha = 0.25}, 1e-6, 2e-2},
