@@ -84,7 +84,7 @@ int64_t beam_sum_share(const beam_comm *c, int64_t n)
 beam_status beam_sum_open(beam_sum *s, beam_comm *c, beam_backend *be, beam_tensor grads, int64_t leaves)
 {
     const int64_t n = beam_count(grads);
-    BEAM_ASSERT(grads.ndim == 1 && (n == 0 || grads.dtype == be->real));
+    BEAM_ASSERT(grads.ndim == 1 && (n == 0 || grads.dtype == be->wide));
     *s = (beam_sum){.comm = c, .be = be, .grads = grads, .bucket = bucket_size(n)};
     s->buckets = (int)((n + s->bucket - 1) / s->bucket);
     if (n == 0)

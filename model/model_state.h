@@ -31,7 +31,7 @@ struct beam_model {
     beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
     beam_tensor load;      /* f64 [2,E+N], where the router trains */
-    beam_tensor dprob;     /* real [E+N] */
+    beam_tensor dprob;     /* wide [E+N] */
     beam_tensor union_sum; /* f64 [2], where masks train */
     beam_tensor stats;     /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
     beam_tensor report;    /* u8: these three and the head's losses stand in it, to be fetched at once */

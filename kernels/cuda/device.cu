@@ -160,7 +160,8 @@ static beam_status fill(beam_backend *out, int device)
     BEAM_TRY(require_kernels(device));
     if (!beam_cuda_check(out, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream"))
         return out->status;
-    impl_of(out)->stream = stream;
+    impl_of(out)->stream = out->stream = stream;
+    out->device_memory = true;
     if (!beam_cuda_check(
             out, cudaDeviceGetAttribute(&impl_of(out)->processors, cudaDevAttrMultiProcessorCount, device),
             "counting processors"))
