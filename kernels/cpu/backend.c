@@ -139,7 +139,8 @@ static const beam_ops cpu_ops = {
 beam_status beam_backend_cpu(beam_backend *out, int threads)
 {
     const int most = omp_get_max_threads();
-    *out = (beam_backend){.ops = &cpu_ops, .real = BEAM_REAL, .wide = BEAM_REAL, .threads = threads > 0 ? threads : most};
+    *out = (beam_backend){
+        .ops = &cpu_ops, .real = BEAM_REAL, .wide = BEAM_REAL, .threads = threads > 0 ? threads : most};
     if (posix_memalign(&out->impl, BEAM_ALIGN, BEAM_CPU_SCRATCH) != 0) {
         out->impl = NULL;
         out->status = BEAM_ENOMEM;

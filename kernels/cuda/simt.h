@@ -174,6 +174,16 @@ inline int __all_sync(unsigned mask, int value)
     return __ballot_sync(mask, !value) == 0;
 }
 
+/* The lanes of the mask whose value is this lane's. */
+template <class T> unsigned __match_any_sync(unsigned mask, T value)
+{
+    const simt::lanes<T> all = simt::exchange(mask, value);
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 32; i++)
+        bits |= (mask >> i & 1) && all.at[i] == value ? 1u << i : 0u;
+    return bits;
+}
+
 template <class T> T __ldg(const T *p)
 {
     return *p;

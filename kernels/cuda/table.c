@@ -45,13 +45,28 @@ const beam_ops beam_cuda_ops = {
     .distill = beam_cuda_distill,
 
     /* Routers. */
+    .router_topk = beam_cuda_router_topk,
+    .router_grad = beam_cuda_router_grad,
+    .router_load = beam_cuda_router_load,
 
     /* Mask gates. */
+    .gate_open = beam_cuda_gate_open,
+    .mask_gate = beam_cuda_mask_gate,
+    .mask_gate_grad = beam_cuda_mask_gate_grad,
+    .union_penalty = beam_cuda_union_penalty,
+    .give_back = beam_cuda_give_back,
+    .give_back_grad = beam_cuda_give_back_grad,
     .mask_stats = beam_cuda_mask_stats,
 
     /* Routes. */
+    .route_plan = beam_cuda_route_plan,
+    .route_gather = beam_cuda_route_gather,
+    .route_gather_grad = beam_cuda_route_gather_grad,
+    .route_combine = beam_cuda_route_combine,
+    .route_combine_grad = beam_cuda_route_combine_grad,
 
     /* Experts. */
+    .expert_peaks = beam_cuda_expert_peaks,
 
     /* Update. */
     .adamw = beam_cuda_adamw,

@@ -145,6 +145,15 @@ const op_kind op_route_gather = {"route_gather", route_gather_build, route_gathe
 
 enum { ROWS_Y = OP_OWN, Y, DY, DROWS, DPAIR };
 
+/* Dropped rows become NaN, of other bits than memory that nobody wrote: dpair is computed from them. */
+static void spoil_dropped(const op_fixture *f, beam_tensor rows)
+{
+    const int32_t *row = f->slot[OP_ROW].host.data;
+    for (int64_t i = 0; rows.data && i < f->shape.T * f->shape.K; i++)
+        for (int64_t j = 0; test_get(f->slot[OP_KEEP].host, i) == 0 && j < f->shape.D; j++)
+            test_set(rows, row[i] * f->shape.D + j, (double)NAN);
+}
+
 /* OP_POISON: dropped rows hold NaN, so that the hard form must not read them (its dpair of dropped pairs is
  * then NaN, as it reads every row). */
 static void route_combine_build(op_fixture *f)
@@ -153,7 +162,7 @@ static void route_combine_build(op_fixture *f)
     op_declare_route(f, 0);
     const beam_tensor rows_y = op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
     if (op_has(f, OP_POISON))
-        op_poison_rows(f, rows_y, BEAM_ROWS_KEPT);
+        spoil_dropped(f, rows_y);
     op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
     op_seed(f, DY, "dy", Y);
     if (!op_has(f, OP_WITHOUT))

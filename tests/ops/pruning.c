@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "kernels/ops.h"
+#include "ops/host_backend.h"
 #include "support/block.h"
 #include "support/compare.h"
 #include "support/values.h"
@@ -34,7 +35,7 @@ static void push(fixture *f)
 /* Every token has the same weights. */
 static void prune(fixture *f, const double weight[K], beam_prune_rule rule)
 {
-    assert_int_equal(beam_backend_cpu(&f->be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&f->be), BEAM_OK);
     f->block = test_block_measure();
     push(f);
     test_block_place(&f->block);

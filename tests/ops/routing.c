@@ -10,6 +10,7 @@
 
 #include "core/rng.h"
 #include "kernels/ops.h"
+#include "ops/host_backend.h"
 #include "support/block.h"
 #include "support/values.h"
 
@@ -75,7 +76,7 @@ static void test_plan(void **state)
 {
     (void)state;
     beam_backend be;
-    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&be), BEAM_OK);
     for (uint64_t round = 0; round < 60; round++) {
         fixture f = {.T = 1 + (int32_t)(beam_random_bits(1, round, 0) % 90),
                      .E = 1 + (int32_t)(beam_random_bits(1, round, 1) % 70)};
@@ -104,7 +105,7 @@ static void test_ties(void **state)
 {
     (void)state;
     beam_backend be;
-    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&be), BEAM_OK);
     fixture f = {.T = 5, .E = 11, .K = 4};
     test_block b = open_fixture(&f, &be);
     test_fill(f.logits, 0.7);
@@ -139,7 +140,7 @@ static void test_groups(void **state)
         {2, 2, {9, -1, -2, -3, 8, 8, 8, 8}, {0, 4, 5}},
     };
     beam_backend be;
-    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&be), BEAM_OK);
     fixture f = {.T = 1, .E = E, .K = K};
     test_block b = open_fixture(&f, &be);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -162,7 +163,7 @@ static void test_nulls(void **state)
     const double logit[2][4] = {{1, -1, 0, 85}, {2, 0, 1, 2}};
     const int32_t candidate[2][3] = {{3, 0, 2}, {0, 3, 2}};
     beam_backend be;
-    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&be), BEAM_OK);
     fixture f = {.T = 2, .E = 4, .K = 3};
     test_block b = open_fixture(&f, &be);
     beam_route route = f.route;
@@ -204,7 +205,7 @@ static void check_candidates(beam_router_rule rule)
     const double odd[] = {NAN, -(double)NAN, INFINITY, -INFINITY, 1e38, -1e38, 0};
     const int n = sizeof odd / sizeof odd[0];
     beam_backend be;
-    assert_int_equal(beam_backend_cpu(&be, 2), BEAM_OK);
+    assert_int_equal(op_open_host_backend(&be), BEAM_OK);
     fixture f = {.T = 300, .E = 12, .K = 5};
     test_block b = open_fixture(&f, &be);
     for (int64_t i = 0; i < f.T * f.E; i++)
@@ -250,12 +251,44 @@ static void test_interleaving(void **state)
     assert_int_equal(beam_interleave_row(9, 1, 10), 19); /* last group of two */
 }
 
+#ifdef BEAM_TEST_SIMT
+/* More experts than the kernels have room for: refused, with both numbers. */
+static void test_too_many_experts(void **state)
+{
+    (void)state;
+    for (int32_t E = 1024; E <= 1025; E++) {
+        beam_backend be;
+        assert_int_equal(op_open_host_backend(&be), BEAM_OK);
+        fixture f = {.T = 3, .E = E, .K = 2};
+        test_block b = open_fixture(&f, &be);
+        test_fill_normal(f.logits, "logits", 1);
+        test_fill(f.route.keep, 1);
+        beam_router_topk(&be, &f.route, f.prob, f.logits, no_limit);
+        beam_route_plan(&be, &f.route);
+        assert_int_equal(beam_sync(&be), E <= 1024 ? BEAM_OK : BEAM_EDEVICE);
+        if (E <= 1024)
+            check_plan(&f);
+        else
+            assert_non_null(
+                strstr(beam_last_error(), "a layer of 1025 experts; its kernels take at most 1024"));
+        test_block_free(&b);
+        beam_backend_close(&be);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan),         cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_groups),       cmocka_unit_test(test_candidates_are_valid),
-        cmocka_unit_test(test_interleaving), cmocka_unit_test(test_nulls),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_candidates_are_valid),
+        cmocka_unit_test(test_interleaving),
+        cmocka_unit_test(test_nulls),
+#ifdef BEAM_TEST_SIMT
+        cmocka_unit_test(test_too_many_experts),
+#endif
     };
     return cmocka_run_group_tests_name("ops.routing", tests, NULL, NULL);
 }
