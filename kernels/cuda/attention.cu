@@ -27,21 +27,17 @@ template <int Runs> static __device__ void clear(running_softmax<Runs> &soft)
     }
 }
 
-/* Scores become exp2(score - top), and sums made before are shrunk to the new top. Scores that a query does
- * not see become 0. */
+/* Scores become exp2(score - top), and the sums made before are shrunk to the new top. */
 template <int Runs, int Keys, int Values>
 static __device__ void softmax_step(float (&s)[Runs][Keys][4], float (&sums)[Runs][Values][4],
-                                    running_softmax<Runs> &soft, float scale)
+                                    running_softmax<Runs> &soft)
 {
 #pragma unroll
     for (int m = 0; m < 2 * Runs; m++) {
         float top = soft.top[m];
 #pragma unroll
-        for (int j = 0; j < 2 * Keys; j++) {
-            float &x = s[m / 2][j / 2][m % 2 * 2 + j % 2];
-            x *= scale;
-            top = fmaxf(top, x);
-        }
+        for (int j = 0; j < 2 * Keys; j++)
+            top = fmaxf(top, s[m / 2][j / 2][m % 2 * 2 + j % 2]);
         top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 1));
         top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 2));
         const float from = top == -INFINITY ? 0 : top; /* a row that has not seen a key */
@@ -63,19 +59,19 @@ static __device__ void softmax_step(float (&s)[Runs][Keys][4], float (&sums)[Run
 
 /* Scores of a warp's queries; -infinity where a key is not seen. */
 template <int Width, int Runs, int Keys, class T>
-static __device__ void score(float (&s)[Runs][Keys][4], const T *q, const T *k, pairing pairs)
+static __device__ void score(float (&s)[Runs][Keys][4], const T *q, const T *k, pairing pairs, float scale)
 {
     const int g = lane_of() / 4, t = lane_of() % 4;
     clear(s);
     multiply_transposed<Width>(s, q, tile_stride<T, Width>, k, tile_stride<T, Width>);
-    if (pairs.all_seen(16 * Runs))
-        return;
+    const bool all = pairs.all_seen(16 * Runs);
 #pragma unroll
     for (int m = 0; m < 2 * Runs; m++)
 #pragma unroll
-        for (int j = 0; j < 2 * Keys; j++)
-            if (!pairs.sees(8 * m + g, j / 2 * 8 + 2 * t + j % 2))
-                s[m / 2][j / 2][m % 2 * 2 + j % 2] = -INFINITY;
+        for (int j = 0; j < 2 * Keys; j++) {
+            float &x = s[m / 2][j / 2][m % 2 * 2 + j % 2];
+            x = all || pairs.sees(8 * m + g, j / 2 * 8 + 2 * t + j % 2) ? x * scale : -INFINITY;
+        }
 }
 
 /* Sums over whole rows, and their logarithms for `rows` rows, which are `stride` apart. */
@@ -133,8 +129,8 @@ static __global__ void __launch_bounds__(attention_threads)
         keys += shape::keys * to_key;
         values += shape::keys * to_value;
         if (busy) {
-            score<Width>(s, q + own * tile_stride<T, Width>, k, pairs);
-            softmax_step(s, sums, soft, in.scale);
+            score<Width>(s, q + own * tile_stride<T, Width>, k, pairs, in.scale);
+            softmax_step(s, sums, soft);
         }
         ptx_copy_wait<0>();
         __syncthreads(); /* the values are there, and nobody needs the keys */
