@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/bench.h"
 #include "cli/verbs.h"
 #include "train/bench.h"
 #include "train/source.h"
@@ -35,6 +36,17 @@ static beam_model_config built_in_shape(void)
     c.moe_layer[0] = c.moe_layer[1] = 1;
     beam_model_config_complete(&c);
     return c;
+}
+
+beam_status beam_bench_shape(const char *model, beam_model_config *out)
+{
+    *out = built_in_shape();
+    if (model)
+        BEAM_TRY(beam_model_source_config(model, &(beam_gate_request){0}, out));
+    if (beam_moe_layers(out) == 0)
+        return BEAM_FAIL(BEAM_EMODEL, "%s: no layer is a mixture of experts", model);
+    out->mask = (beam_mask_config){.present = true, .threshold = 0.5, .bias = true, .router_features = true};
+    return BEAM_OK;
 }
 
 static void print_row(bool json, bool first, const beam_bench_options *o, const beam_bench_result *r,
@@ -98,6 +110,10 @@ static beam_status bench_train(beam_bench_options *o, beam_backend *be, bool jso
 
 beam_status beam_verb_bench(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "comm") == 0)
+        return beam_bench_ranks(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "decode") == 0)
+        return beam_bench_decode(argc - 1, argv + 1);
     bool json = false, checkpointing = false;
     const char *model = NULL;
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
@@ -112,13 +128,16 @@ beam_status beam_verb_bench(int argc, char **argv)
     };
     const beam_command command = {
         .synopsis = "bench train",
-        .about = "Times training steps (forward, backward, AdamW) of random numbers in a model's shape, for "
-                 "mask gates\n"
-                 "only and for all weights, when tokens keep K, K/2 and K/8 experts: what skipping dropped "
-                 "experts\n"
-                 "in the backward pass saves. Beside each the share of the speed that plain matrix products "
-                 "reach on\n"
-                 "this machine; operations are counted from the model's shape.",
+        .about =
+            "Times training steps (forward, backward, AdamW) of random numbers in a model's shape, for "
+            "mask gates\n"
+            "only and for all weights, when tokens keep K, K/2 and K/8 experts: what skipping dropped "
+            "experts\n"
+            "in the backward pass saves. Beside each the share of the speed that plain matrix products "
+            "reach on\n"
+            "this machine; operations are counted from the model's shape. Also: `beam bench decode --help`, "
+            "generating\n"
+            "tokens, and `beam bench comm --help`, what ranks send each other.",
         .examples =
             "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
         .options = options,
@@ -131,7 +150,8 @@ beam_status beam_verb_bench(int argc, char **argv)
     if (rest.help)
         return BEAM_OK;
     if (strcmp(rest.at[0], "train") != 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there is `beam bench train`", rest.at[0]);
+        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode` and `comm`",
+                         rest.at[0]);
     if (threads < 0 || threads > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
                          (long long)threads);
@@ -139,15 +159,10 @@ beam_status beam_verb_bench(int argc, char **argv)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench: --rows, --sequence and --steps (1 to 64) must be positive, and rows * "
                          "sequence at most 16777216");
-    beam_model_config config = built_in_shape();
-    if (model)
-        BEAM_TRY(beam_model_source_config(model, &(beam_gate_request){0}, &config));
-    if (beam_moe_layers(&config) == 0)
-        return BEAM_FAIL(BEAM_EMODEL, "%s: no layer is a mixture of experts", model);
-    config.mask =
-        (beam_mask_config){.present = true, .threshold = 0.5, .bias = true, .router_features = true};
+    beam_model_config config;
+    BEAM_TRY(beam_bench_shape(model, &config));
     beam_backend be;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, threads, &be));
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, threads, &be));
     beam_bench_options o = {.config = &config,
                             .rows = rows,
                             .sequence = sequence,

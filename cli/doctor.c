@@ -1,9 +1,11 @@
-/* beam doctor: what this machine has and lacks. */
+/* beam doctor: what this machine, or all of a job's, has and lacks. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "cli/args.h"
+#include "cli/job.h"
 #include "cli/machine.h"
+#include "cli/ranks.h"
 #include "cli/verbs.h"
 #include "core/quote.h"
 
@@ -44,7 +46,8 @@ static void print_gpu(const beam_cuda_device *gpu, const char *before)
            gpu->processors, gpu->major, gpu->minor);
 }
 
-static void print_json(const beam_machine *m)
+/* `r` is NULL for a process alone. */
+static void print_json(const beam_machine *m, const beam_ranks *r)
 {
     printf("{");
     print_member("version", BEAM_VERSION);
@@ -58,6 +61,11 @@ static void print_json(const beam_machine *m)
     for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
         print_member(m->data[i].library, m->data[i].version);
     print_member("libfyaml", m->yaml);
+    if (r) {
+        beam_printer p = {.to = stdout};
+        beam_ranks_put(r, &p);
+        printf(", ");
+    }
     printf("\"cuda_compiled\": %s, \"nvidia_driver\": %s, \"gpus\": [", m->gpu_code ? "true" : "false",
            m->gpu_driver ? "true" : "false");
     for (int i = 0; i < m->n_gpus; i++)
@@ -70,6 +78,29 @@ static void print_json(const beam_machine *m)
     printf("]}\n");
 }
 
+static void print(const beam_machine *m, const beam_ranks *r, bool json)
+{
+    if (json) {
+        print_json(m, r);
+        return;
+    }
+    print_text(m);
+    if (r)
+        beam_ranks_print(r);
+}
+
+/* Rank 0 looks at its machine while the others wait, so that its measurement is not disturbed. */
+static beam_status examine(beam_comm *c, beam_ranks *ranks, bool json)
+{
+    beam_machine machine;
+    BEAM_TRY(beam_comm_verdict(c, c->rank == 0 ? beam_machine_look(&machine) : BEAM_OK));
+    if (c->size > 1)
+        BEAM_TRY(beam_ranks_look(c, ranks));
+    if (c->rank == 0)
+        print(&machine, c->size > 1 ? ranks : NULL, json);
+    return BEAM_OK;
+}
+
 beam_status beam_verb_doctor(int argc, char **argv)
 {
     bool json = false;
@@ -78,18 +109,26 @@ beam_status beam_verb_doctor(int argc, char **argv)
         .synopsis = "doctor [--json]",
         .about = "Prints what this machine has: cores, memory, disk, the speed of a matrix product "
                  "(measured), the\n"
-                 "libraries in use; and what it lacks, with the apt line that brings it.",
+                 "libraries in use; and what it lacks, with the apt line that brings it.\n\n"
+                 "Under mpirun or srun, rank 0 also prints one table of all ranks: hosts, cores, threads, "
+                 "clocks;\n"
+                 "the speed of an exchange between them, with every bit checked; and warnings: cores that "
+                 "ranks\n"
+                 "share, other builds of beam or MPI, clocks that differ.",
         .examples = "  beam doctor\n"
-                    "  beam doctor --json",
+                    "  beam doctor --json\n"
+                    "  scripts/launch/one_node.sh -n 4 beam doctor",
         .options = options,
         .n = 1,
     };
     beam_args rest;
+    beam_comm comm;
+    beam_ranks ranks = {0};
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)
         return BEAM_OK;
-    beam_machine machine;
-    BEAM_TRY(beam_machine_look(&machine));
-    (json ? print_json : print_text)(&machine);
-    return BEAM_OK;
+    BEAM_TRY(beam_comm_open(&comm));
+    const beam_status status = beam_job_end(&comm, "doctor", examine(&comm, &ranks, json));
+    beam_ranks_free(&ranks);
+    return status;
 }

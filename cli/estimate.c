@@ -12,8 +12,11 @@
 #include "train/estimate.h"
 #include "train/source.h"
 
+enum { MOST_RANKS = 1 << 16 };
+
 typedef struct {
     beam_config config;
+    int64_t ranks;
     beam_estimate estimate;
     beam_host_memory machine;
     bool known, fits; /* known: what the machine has */
@@ -52,12 +55,13 @@ static beam_status load(const beam_args *rest, beam_config *out)
 
 static beam_status judge(verdict *v)
 {
-    BEAM_TRY(beam_estimate_make(&v->config, &v->estimate));
+    BEAM_TRY(beam_estimate_make(&v->config, (int)v->ranks, &v->estimate));
     beam_host_memory_look("", &v->machine);
     v->known = v->machine.total > 0;
     v->fits = !v->known || (int64_t)v->estimate.train.total <= v->machine.available;
     return v->fits ? BEAM_OK
-                   : beam_estimate_advise(&v->config, v->machine.available, v->advice, &v->n_advice);
+                   : beam_estimate_advise(&v->config, (int)v->ranks, v->machine.available, v->advice,
+                                          &v->n_advice);
 }
 
 static const char *plural(int64_t n)
@@ -70,13 +74,16 @@ static void print_model(const verdict *v)
     beam_quantity q;
     const beam_estimate *e = &v->estimate;
     const beam_config *c = &v->config;
-    const int64_t passes = c->gradient_accumulation_steps, rows = passes * c->per_device_train_batch_size;
+    const int64_t passes = c->gradient_accumulation_steps * v->ranks;
+    const int64_t rows = passes * c->per_device_train_batch_size;
     printf("model         %s: %s\n", c->model_name_or_path, e->model.model_type);
     printf("parameters    %s\n", beam_quantity_parameters(&q, e->count.total, e->count.active));
     printf("mask gates    %s\n", beam_quantity_digits(&q, e->count.gates));
     printf("trained       %s\n", beam_quantity_digits(&q, e->train.trained));
     printf("step          %" PRId64 " row%s of %" PRId64 " tokens in %" PRId64 " pass%s: ", rows,
            plural(rows), c->cutoff_len, passes, passes == 1 ? "" : "es");
+    if (v->ranks > 1)
+        printf("on %" PRId64 " ranks, ", v->ranks);
     printf("%s while %g of %" PRId64 " experts are kept\n", beam_quantity_flops(&q, e->step_flops), e->active,
            e->model.top_k);
 }
@@ -91,11 +98,12 @@ static void print_bytes(const char *name, size_t bytes, const char *note)
 static void print_memory(const verdict *v)
 {
     const beam_memory_need *m = &v->estimate.train;
-    printf("\nmemory of training\n");
+    printf("\nmemory of training%s\n", v->ranks > 1 ? ", of each rank" : "");
     print_bytes("parameters", m->model.parameters, "float32");
     print_bytes("gradients", m->model.gradients, "");
     print_bytes("accumulation", m->accumulation, "sums of gradients");
-    print_bytes("optimizer", m->optimizer, "AdamW's moments");
+    print_bytes("receiving", m->receiving, "gradients of other ranks");
+    print_bytes("optimizer", m->optimizer, v->ranks > 1 ? "AdamW's moments of its share" : "AdamW's moments");
     print_bytes("activations", m->model.activations, "");
     print_bytes("scratch", m->model.scratch, "");
     print_bytes("program", m->program, "");
@@ -138,6 +146,7 @@ static void put_memory(beam_printer *p, const char *key, const beam_memory_need 
     beam_print_i64(&part, "parameters", (int64_t)m->model.parameters);
     beam_print_i64(&part, "gradients", (int64_t)m->model.gradients);
     beam_print_i64(&part, "accumulation", (int64_t)m->accumulation);
+    beam_print_i64(&part, "receiving", (int64_t)m->receiving);
     beam_print_i64(&part, "optimizer", (int64_t)m->optimizer);
     beam_print_i64(&part, "activations", (int64_t)m->model.activations);
     beam_print_i64(&part, "scratch", (int64_t)m->model.scratch);
@@ -168,6 +177,7 @@ static void print_json(const verdict *v)
     beam_printer p = beam_print_open(stdout);
     beam_print_text(&p, "model", v->config.model_name_or_path);
     beam_print_text(&p, "model_type", e->model.model_type);
+    beam_print_i64(&p, "ranks", v->ranks);
     beam_print_i64(&p, "parameters", e->count.total);
     beam_print_i64(&p, "active_parameters", e->count.active);
     beam_print_i64(&p, "gate_parameters", e->count.gates);
@@ -203,7 +213,8 @@ static const char about[] =
     "step;\n"
     "whether it fits into this machine's free memory, and if not, which settings would make it fit (exit "
     "code\n"
-    "2). Reads config.json only: the weights and the dataset need not be there. CONFIG may also be a model\n"
+    "2). With --ranks: what each rank of such a job takes. Reads config.json only: the weights and the "
+    "dataset need not be there. CONFIG may also be a model\n"
     "folder, a config.json or random:<config.json>: training its mask gates with default settings.\n\n"
     "No time is given: `beam bench train` measures it. Operations are those of rows without padding;\n"
     "recomputation is not counted.";
@@ -215,19 +226,25 @@ static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml\n"
 beam_status beam_verb_estimate(int argc, char **argv)
 {
     bool json = false;
-    const beam_option options[] = {{"json", BEAM_FLAG, &json, NULL, "print one JSON object"}};
+    verdict v = {.ranks = 1};
+    const beam_option options[] = {
+        {"ranks", BEAM_INT, &v.ranks, "N", "of a job of N ranks; memory is that of each (default: 1)"},
+        {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
+    };
     const beam_command command = {.synopsis = "estimate CONFIG [key=value ...]",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,
-                                  .n = 1,
+                                  .n = sizeof options / sizeof *options,
                                   .min = 1,
                                   .overrides = true};
     beam_args rest;
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)
         return BEAM_OK;
-    verdict v = {0};
+    if (v.ranks < 1 || v.ranks > MOST_RANKS)
+        return BEAM_FAIL(BEAM_ECONFIG, "--ranks %" PRId64 ": expected a number from 1 to %d", v.ranks,
+                         MOST_RANKS);
     BEAM_TRY(load(&rest, &v.config));
     BEAM_TRY(judge(&v));
     if (json) {

@@ -279,7 +279,7 @@ static beam_status evaluate(eval_options *e, beam_opened *o, beam_loader **l)
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = e->batch_rows * e->sequence};
     BEAM_TRY(beam_opened_load(o, &options));
     prune(e, o);
-    BEAM_TRY(beam_evaluate(o->model, *l, e->rows, e->batch_rows, &r));
+    BEAM_TRY(beam_evaluate(o->model, *l, e->rows, e->batch_rows, NULL, &r));
     beam_status status = judge(e, o, &r);
     /* Only masks treat tokens differently. */
     if (!status && e->json && o->masks && r.moe_layers > 0 && e->sample > 0)

@@ -48,14 +48,14 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
 {
     enum { RANDOM_SEED = 1 }; /* of random:<config.json>, so that its numbers can be repeated */
     const beam_model_choice *c = o->choice;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c->threads, &o->backend));
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, c->threads, &o->backend));
     if (c->run) {
         char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now
                                                     */
         memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
         BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
     } else {
-        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, 0, RANDOM_SEED,
+        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, NULL, RANDOM_SEED,
                                         &o->backend, &o->model));
     }
     beam_expert_rule rule = beam_model_rule(o->model);

@@ -1,7 +1,36 @@
 /* beam train: fine-tunes as configured. */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "cli/args.h"
 #include "cli/verbs.h"
 #include "train/run.h"
+
+/* What this rank can read by itself. */
+static beam_status load(const beam_args *rest, int64_t stop_after, beam_config *config, char ***origins)
+{
+    if (stop_after < 0)
+        return BEAM_FAIL(BEAM_ECONFIG, "--stop-after %lld: expected a number of steps",
+                         (long long)stop_after);
+    BEAM_TRY(beam_config_load(rest->at[0], (const char *const *)rest->at + 1, rest->n - 1, config, origins));
+    return config->output_dir[0]
+               ? BEAM_OK
+               : BEAM_FAIL(BEAM_ECONFIG, "%s: output_dir is missing; say where the run's files go",
+                           rest->at[0]);
+}
+
+/* All ranks end alike, so one of them says why; and before any process ends, because mpirun then ends the
+ * others. */
+static beam_status leave(beam_comm *comm, beam_status status)
+{
+    const bool several = comm->size > 1;
+    if (status && several && comm->rank == 0)
+        fprintf(stderr, "beam train: %s\n", beam_last_error());
+    beam_comm_close(comm);
+    if (status && several)
+        exit(beam_exit_code(status));
+    return status;
+}
 
 beam_status beam_verb_train(int argc, char **argv)
 {
@@ -16,7 +45,8 @@ beam_status beam_verb_train(int argc, char **argv)
             "Fine-tunes the mask gates of a model (trainable: masks), these and its routers\n"
             "(masks+router), or all its weights (all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
-            "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n\n"
+            "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n"
+            "Under mpirun or srun the ranks train together.\n\n"
             "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"
             "files (the same numbers), log.0.txt and checkpoint-NNNNNN/ folders.",
         .examples = "  beam train configs/tiny-moe-masks.yaml\n"
@@ -30,16 +60,13 @@ beam_status beam_verb_train(int argc, char **argv)
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)
         return BEAM_OK;
-    if (stop_after < 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "--stop-after %lld: expected a number of steps",
-                         (long long)stop_after);
+    beam_comm comm;
     beam_config config;
-    char **origins;
-    BEAM_TRY(beam_config_load(rest.at[0], (const char *const *)rest.at + 1, rest.n - 1, &config, &origins));
-    beam_status status =
-        config.output_dir[0]
-            ? beam_train(&config, origins, stop_after)
-            : BEAM_FAIL(BEAM_ECONFIG, "%s: output_dir is missing; say where the run's files go", rest.at[0]);
+    char **origins = NULL;
+    BEAM_TRY(beam_comm_open(&comm));
+    beam_status status = beam_comm_verdict(&comm, load(&rest, stop_after, &config, &origins));
+    if (!status)
+        status = beam_train(&config, origins, stop_after, &comm);
     beam_config_free_origins(origins);
-    return status;
+    return leave(&comm, status);
 }

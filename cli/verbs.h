@@ -14,6 +14,7 @@
     VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
     VERB(eval, "loss, accuracy and active experts on a token file")                                          \
     VERB(score, "log-probabilities and experts of given tokens; multiple-choice questions")                  \
+    VERB(generate, "what a model writes after prompts; dropped experts are not read")                        \
     VERB(grads, "loss and gradients of one batch, for comparing with another framework")                     \
     VERB(export, "a trained model, or its masks, as a Hugging Face folder")                                  \
     VERB(inspect, "what a checkpoint, model folder or token file holds")                                     \

@@ -12,7 +12,9 @@
 
 #include "kernels/ops.h"
 
-enum { BEAM_EXCHANGES = 4 }; /* that may be on their way at once */
+/* Exchanges that may be on their way at once. The first slots are those of the sums of gradients
+ * (comm/sum.h), which begin while a backward pass still moves rows of experts in the others. */
+enum { BEAM_SUM_SLOTS = 4, BEAM_EXCHANGES = BEAM_SUM_SLOTS + 2 };
 
 typedef struct beam_comm beam_comm;
 
@@ -32,6 +34,7 @@ typedef struct {
     void (*all_gather)(beam_comm *c, beam_tensor block, const int64_t *count);
     void (*host_gather)(beam_comm *c, const void *mine, void *all, size_t bytes);
     void (*host_broadcast)(beam_comm *c, void *data, size_t bytes, int root);
+    void (*abort)(beam_comm *c, int exit_code); /* of the other ranks */
     void (*close)(beam_comm *c);
 } beam_comm_ops;
 
@@ -40,9 +43,10 @@ struct beam_comm {
     int rank, size;
     int local_rank, local_size; /* among the ranks of the same host */
     beam_status status;
-    beam_backend *be; /* whose memory the tensors live in; set by attach */
-    int64_t sent;     /* bytes this rank has sent to others, by any call */
-    double waited;    /* seconds this rank has waited in finish and all_gather */
+    beam_backend *be;          /* whose memory the tensors live in; set by attach */
+    int64_t sent;              /* bytes this rank has sent to others, by any call */
+    double waited;             /* seconds this rank has waited in finish and all_gather */
+    bool busy[BEAM_EXCHANGES]; /* slots between start and finish */
     void *impl;
 };
 

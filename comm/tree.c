@@ -46,18 +46,40 @@ void beam_tree_close(beam_tree *t, beam_backend *be)
 
 void beam_tree_push(beam_tree *t, beam_backend *be)
 {
-    const bool last = t->done + 1 == t->leaves;
+    if (t->done + 1 == t->leaves) {
+        beam_tree_join(t, be, 0, beam_count(t->grads));
+        beam_tree_restart(t);
+        return;
+    }
     int level = 0;
     for (; t->done >> level & 1; level++) /* a finished subtree of the same size: join them */
         beam_add(be, t->grads, t->partial[level]);
     t->done++;
-    if (!last) {
-        beam_copy(be, t->partial[level], t->grads);
-        beam_zero(be, t->grads);
-        return;
-    }
-    for (level++; t->done >> level; level++) /* not a power of two: smaller subtrees join larger ones */
-        if ((t->done - 1) >> level & 1)
-            beam_add(be, t->grads, t->partial[level]);
+    beam_copy(be, t->partial[level], t->grads);
+    beam_zero(be, t->grads);
+}
+
+static beam_tensor range(beam_tensor t, int64_t first, int64_t n)
+{
+    return beam_rows(beam_reshape(t, 1, (const int64_t[]){beam_count(t)}), first, n);
+}
+
+void beam_tree_join(beam_tree *t, beam_backend *be, int64_t first, int64_t n)
+{
+    BEAM_ASSERT(t->done + 1 == t->leaves);
+    for (int level = 0; t->done >> level; level++) /* smaller subtrees join larger ones */
+        if (t->done >> level & 1)
+            beam_add(be, range(t->grads, first, n), range(t->partial[level], first, n));
+}
+
+void beam_tree_restart(beam_tree *t)
+{
     t->done = 0;
+}
+
+void beam_tree_add_rows(beam_backend *be, beam_tensor rows)
+{
+    for (int64_t apart = 1; apart < rows.dim[0]; apart *= 2)
+        for (int64_t r = 0; r + apart < rows.dim[0]; r += 2 * apart)
+            beam_add(be, beam_rows(rows, r, 1), beam_rows(rows, r + apart, 1));
 }

@@ -27,4 +27,14 @@ void beam_tree_close(beam_tree *t, beam_backend *be);
  * holds the sum, and the tree starts anew. */
 void beam_tree_push(beam_tree *t, beam_backend *be);
 
+/* The last leaf in pieces, while others are still being computed: grads[first, first + n) becomes the sum.
+ * Every element once; then beam_tree_restart instead of the last push. */
+void beam_tree_join(beam_tree *t, beam_backend *be, int64_t first, int64_t n);
+void beam_tree_restart(beam_tree *t);
+
+/* rows real [N,n], the sums of N equal runs of leaves: row 0 becomes the sum of all rows in the tree's order,
+ * the others are overwritten. For runs of a power of two leaves that is the sum that one tree over all of
+ * them gives. */
+void beam_tree_add_rows(beam_backend *be, beam_tensor rows);
+
 #endif

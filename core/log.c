@@ -1,13 +1,15 @@
 #include "core/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* The one piece of process-wide state besides the last error: where log lines are copied to. */
+/* The only process-wide state besides the last error: where log lines are copied to, and who speaks. */
 static FILE *copy;
+static int speaker = -1; /* its rank; -1: a process alone */
 
 beam_log_level beam_log_threshold(void)
 {
@@ -27,17 +29,26 @@ int beam_log_also_to(const char *path)
     return path && !copy ? -1 : 0;
 }
 
+void beam_log_as_rank(int rank)
+{
+    speaker = rank;
+}
+
 void beam_log(beam_log_level level, const char *fmt, ...)
 {
     if (level > beam_log_threshold())
         return;
     static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
-    char line[4096];
+    const bool urgent = level <= BEAM_LOG_WARN;
+    char line[4096], who[24] = "";
     va_list args;
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
-    fprintf(stderr, "%s%s\n", prefix[level], line);
+    if (urgent && speaker >= 0)
+        snprintf(who, sizeof who, "rank %d: ", speaker);
+    if (urgent || speaker <= 0)
+        fprintf(stderr, "%s%s%s\n", who, prefix[level], line);
     if (copy) {
         char when[32];
         const time_t now = time(NULL);

@@ -13,6 +13,10 @@ void beam_log(beam_log_level level, const char *fmt, ...) __attribute__((format(
 /* The same lines also go to this file (appended; NULL stops it). Returns 0, or -1 with errno set. */
 int beam_log_also_to(const char *path);
 
+/* In a job of several ranks: errors and warnings begin with "rank R: ", and other lines of ranks beyond 0 go
+ * to the file only. */
+void beam_log_as_rank(int rank);
+
 #define beam_info(...)  beam_log(BEAM_LOG_INFO, __VA_ARGS__)
 #define beam_warn(...)  beam_log(BEAM_LOG_WARN, __VA_ARGS__)
 #define beam_debug(...) beam_log(BEAM_LOG_DEBUG, __VA_ARGS__)

@@ -6,7 +6,10 @@
 #include "data/hdf5_private.h"
 #include "data/zstd_filter.h"
 
-enum { CHUNK_BYTES = 1 << 22 }; /* what writing aims at */
+enum {
+    CHUNK_BYTES = 1 << 22, /* what writing aims at */
+    MAX_NAME = 512,        /* bytes of an array's name; reading accepts as many */
+};
 
 hid_t beam_h5_stored_type(beam_dtype t)
 {
@@ -174,6 +177,27 @@ static hid_t layout_of(beam_tensor t)
     return H5I_INVALID_HID;
 }
 
+/* The groups that the name leads through. HDF5 would make them by itself, but with the time of day in them.
+ */
+static bool make_groups(const beam_h5 *f, const char *name)
+{
+    char path[MAX_NAME + 1];
+    const hid_t create = H5Pcreate(H5P_GROUP_CREATE);
+    bool good = H5Pset_obj_track_times(create, false) >= 0;
+    for (const char *slash = strchr(name, '/'); slash && good; slash = strchr(slash + 1, '/')) {
+        good = (size_t)(slash - name) < sizeof path;
+        if (!good)
+            break;
+        snprintf(path, sizeof path, "%.*s", (int)(slash - name), name);
+        if (H5Lexists(f->file, path, H5P_DEFAULT) > 0)
+            continue;
+        const hid_t group = H5Gcreate2(f->file, path, H5P_DEFAULT, create, H5P_DEFAULT);
+        good = group >= 0 && H5Gclose(group) >= 0;
+    }
+    H5Pclose(create);
+    return good;
+}
+
 beam_status beam_h5_put(beam_h5 *f, const char *name, beam_tensor t)
 {
     BEAM_ASSERT(beam_h5_stored_type(t.dtype) >= 0 && (t.data || beam_count(t) == 0));
@@ -181,16 +205,16 @@ beam_status beam_h5_put(beam_h5 *f, const char *name, beam_tensor t)
     for (int i = 0; i < t.ndim; i++)
         dim[i] = (hsize_t)t.dim[i];
     const hid_t space = t.ndim ? H5Screate_simple(t.ndim, dim, NULL) : H5Screate(H5S_SCALAR);
-    const hid_t link = H5Pcreate(H5P_LINK_CREATE), create = layout_of(t);
-    H5Pset_create_intermediate_group(link, 1);
-    const hid_t set =
-        H5Dcreate2(f->file, name, beam_h5_stored_type(t.dtype), space, link, create, H5P_DEFAULT);
-    bool good = set >= 0;
+    const hid_t create = layout_of(t);
+    bool good = make_groups(f, name);
+    const hid_t set = good ? H5Dcreate2(f->file, name, beam_h5_stored_type(t.dtype), space, H5P_DEFAULT,
+                                        create, H5P_DEFAULT)
+                           : H5I_INVALID_HID;
+    good = set >= 0;
     if (good && beam_count(t) > 0)
         good = H5Dwrite(set, beam_h5_memory_type(t.dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, t.data) >= 0;
     if (set >= 0)
         good &= H5Dclose(set) >= 0;
-    H5Pclose(link);
     H5Pclose(create);
     H5Sclose(space);
     if (!good)

@@ -64,6 +64,10 @@ typedef struct {
                              config.json */
 
     beam_mask_config mask;
+
+    /* Expert parallelism: of `expert_ranks` processes that share the experts of every layer in equal runs,
+     * this is number `expert_rank`; 0 or 1: all experts are here. Not part of config.json. */
+    int64_t expert_ranks, expert_rank;
 } beam_model_config;
 
 /* Number of layers that are mixtures of experts. */
@@ -79,6 +83,17 @@ static inline int64_t beam_moe_layers(const beam_model_config *c)
 static inline int64_t beam_router_rows(const beam_model_config *c)
 {
     return c->experts + c->null_experts;
+}
+
+/* The experts of a layer that this process holds: how many, and the first. */
+static inline int64_t beam_held_experts(const beam_model_config *c)
+{
+    return c->expert_ranks > 1 ? c->experts / c->expert_ranks : c->experts;
+}
+
+static inline int64_t beam_first_expert(const beam_model_config *c)
+{
+    return c->expert_rank * beam_held_experts(c);
 }
 
 /* Fills what is still 0 with what plain grouped-query attention over evenly weighted experts has: kv_heads,

@@ -274,6 +274,7 @@ void beam_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x)
 {
     if (!BEAM_CAN(be, sum_squares))
         return;
-    BEAM_ASSERT(beam_is(sum, BEAM_F64, BEAM_DIMS(1)) && x.dtype == be->wide);
+    BEAM_ASSERT(beam_is(x, be->wide, BEAM_DIMS(x.dim[0], x.dim[1])) &&
+                beam_is(sum, BEAM_F64, BEAM_DIMS(x.dim[0])));
     be->ops->sum_squares(be, sum, x);
 }

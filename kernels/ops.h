@@ -220,7 +220,7 @@ void beam_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out,
 void beam_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
                 const beam_adamw_args *args);
 
-/* sum f64 [1] += sum of x^2, x wide, in a fixed order. */
+/* sum f64 [m] += sum over j of x[i,j]^2, x wide [m,n]. The order of a row's sum depends on n alone. */
 void beam_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x);
 
 #endif

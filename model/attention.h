@@ -39,6 +39,12 @@ void beam_attention_forward(const beam_pass *p, const beam_attention_weights *w,
 void beam_attention_backward(const beam_pass *p, const beam_attention_weights *w,
                              const beam_attention_saved *s, beam_tensor x, beam_tensor dy, beam_tensor dx);
 
+/* The published models take the norms of the latents with this epsilon, whatever rms_norm_eps says. */
+static inline double beam_latent_epsilon(void)
+{
+    return 1e-6;
+}
+
 /* The two kinds of projection. Forward fills s->q.out, s->k.out and s->v from x; backward makes dx
  * (overwritten) from their gradients, which it may change. */
 void beam_grouped_layout(beam_attention_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,

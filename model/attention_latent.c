@@ -4,9 +4,6 @@
 #include "model/attention.h"
 #include "model/linear.h"
 
-/* The published models take the norms of the latents with this epsilon, whatever rms_norm_eps says. */
-static const double latent_epsilon = 1e-6;
-
 static void layout_latent(beam_latent_saved *s, beam_dtype real, int64_t tokens, int64_t rank, beam_arena *a)
 {
     s->raw = beam_push(a, real, BEAM_DIMS(tokens, rank));
@@ -29,7 +26,7 @@ static void compress(beam_backend *be, const beam_latent_saved *s, beam_linear d
                      beam_tensor x)
 {
     beam_linear_forward(be, down, x, s->raw, 0);
-    beam_rmsnorm(be, s->out, s->inverse, s->raw, norm->value, latent_epsilon);
+    beam_rmsnorm(be, s->out, s->inverse, s->raw, norm->value, beam_latent_epsilon());
 }
 
 /* dx = beta * dx + ..., from dlatent = dL/d(s->out), which is spent. */

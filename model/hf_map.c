@@ -66,29 +66,32 @@ static void add_published_experts(builder *b, int param, size_t stem, bool down)
     } half[] = {{b->names->gate, BEAM_PART_GATE}, {b->names->up, BEAM_PART_UP}};
     char rest[64];
     for (int64_t e = 0; e < v.dim[0]; e++) {
+        const long long number = (long long)(beam_first_expert(b->config) + e);
         if (down) {
-            snprintf(rest, sizeof rest, "%lld.%s.weight", (long long)e, b->names->down);
+            snprintf(rest, sizeof rest, "%lld.%s.weight", number, b->names->down);
             add(b, param, BEAM_PART_WHOLE, stem, rest, BEAM_DIMS(v.dim[1], v.dim[2]))->expert = e;
         }
         for (int i = 0; i < 2 && !down; i++) {
-            snprintf(rest, sizeof rest, "%lld.%s.weight", (long long)e, half[i].name);
+            snprintf(rest, sizeof rest, "%lld.%s.weight", number, half[i].name);
             add(b, param, half[i].part, stem, rest, BEAM_DIMS(v.dim[1] / 2, v.dim[2]))->expert = e;
         }
     }
 }
 
-/* The runs of one tensor of the parameter's own shape: for each expert all gate rows, then all up rows. */
+/* The runs of one tensor of all experts, where the parameter has those held: for each expert all gate rows,
+ * then all up rows. */
 static void add_fused_experts(builder *b, int param, bool down)
 {
     const beam_param *p = &b->params.at[param];
     const int64_t rows = down ? p->value.dim[1] : p->value.dim[1] / 2;
-    const int runs = down ? 1 : 2;
+    const int64_t dim[] = {b->config->experts, p->value.dim[1], p->value.dim[2]};
+    const int64_t runs = down ? 1 : 2, before = runs * beam_first_expert(b->config);
     for (int64_t i = 0; i < runs * p->value.dim[0]; i++) {
         const beam_part part = down ? BEAM_PART_WHOLE : i % 2 ? BEAM_PART_UP : BEAM_PART_GATE;
-        beam_hf_tensor *t = add(b, param, part, strlen(p->name), "", 3, p->value.dim);
+        beam_hf_tensor *t = add(b, param, part, strlen(p->name), "", 3, dim);
         t->expert = i / runs;
         t->rows = rows;
-        t->first = i * rows * t->row;
+        t->first = (before + i) * rows * t->row;
     }
 }
 

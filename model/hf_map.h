@@ -39,7 +39,7 @@ typedef struct {
     int64_t rows, row;         /* the run: rows of `row` elements; a vector is one row */
     int param;                 /* index into the model's parameters */
     beam_part part;
-    int64_t expert;      /* 0 where there is none */
+    int64_t expert;      /* of those held; 0 where there is none */
     int64_t head, split; /* rotary, key/value: rows of a head, and how many come before its rotary or value
                             rows; else 0 */
 } beam_hf_tensor;
@@ -52,8 +52,9 @@ typedef struct {
 /* The layout of the tensors in `file`, read from `folder`. BEAM_EMODEL if they are in both layouts. */
 beam_status beam_hf_layout_of(const beam_weights *file, const char *folder, beam_hf_layout *out);
 
-/* Every tensor of the model under Hugging Face's name (null experts are in none), in the order of the
- * parameters: in both layouts the same runs in the same order. Free with beam_hf_map_free. */
+/* Every tensor of the model under Hugging Face's name (null experts are in none, nor are experts that another
+ * rank holds), in the order of the parameters: in both layouts the same runs in the same order. Free with
+ * beam_hf_map_free. */
 beam_status beam_hf_map_build(const beam_model_config *c, beam_params params, beam_hf_layout layout,
                               beam_hf_map *out);
 void beam_hf_map_free(beam_hf_map *map);

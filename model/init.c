@@ -15,9 +15,16 @@ static bool is_bias(const beam_param *p)
     return dot && strcmp(dot, ".bias") == 0;
 }
 
+/* Numbers of the experts before the first one held, where p is stacked experts. */
+static int64_t numbers_elsewhere(const beam_model_config *c, const beam_param *p)
+{
+    return p->value.ndim == 3 ? beam_first_expert(c) * p->value.dim[1] * p->value.dim[2] : 0;
+}
+
 /* The numbers from number `from` on. normal > 0: random with that standard deviation; else the constant. In
- * pieces: a stacked parameter is as large as the experts of a layer together. */
-static beam_status fill(beam_backend *be, const beam_param *p, int64_t from, uint64_t seed, double normal,
+ * pieces: a stacked parameter is as large as the experts of a layer together. An expert's numbers are the
+ * same whoever holds it. */
+static beam_status fill(beam_model *m, const beam_param *p, int64_t from, uint64_t seed, double normal,
                         double constant)
 {
     enum { PIECE = 1 << 20 };
@@ -27,13 +34,15 @@ static beam_status fill(beam_backend *be, const beam_param *p, int64_t from, uin
     if (!values)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to initialise %s", p->name);
     const uint64_t stream = beam_hash_string(p->name);
+    const int64_t before = numbers_elsewhere(beam_model_config_of(m), p);
     beam_status status = BEAM_OK;
     for (int64_t first = from, count; !status && first < n; first += count) {
         count = n - first < most ? n - first : most;
         for (int64_t i = 0; i < count; i++)
-            values[i] = (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)(first + i))
-                                           : constant);
-        status = beam_tensor_set_f32(be, beam_rows(flat, first, count), values);
+            values[i] =
+                (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)(before + first + i))
+                                   : constant);
+        status = beam_tensor_set_f32(beam_model_backend(m), beam_rows(flat, first, count), values);
     }
     free(values);
     return status;
@@ -48,7 +57,7 @@ beam_status beam_model_init_base(beam_model *m, uint64_t seed)
         if (p->flags & BEAM_MASK_GATE)
             continue;
         const double normal = is_norm(p) || is_bias(p) ? 0 : deviation;
-        BEAM_TRY(fill(beam_model_backend(m), p, 0, seed, normal, is_norm(p) ? 1 : 0));
+        BEAM_TRY(fill(m, p, 0, seed, normal, is_norm(p) ? 1 : 0));
     }
     return BEAM_OK;
 }
@@ -59,8 +68,7 @@ beam_status beam_model_init_nulls(beam_model *m, uint64_t seed)
     const beam_model_config *c = beam_model_config_of(m);
     for (int i = 0; c->null_experts > 0 && i < params.n; i++)
         if (strstr(params.at[i].name, ".mlp.gate.weight"))
-            BEAM_TRY(fill(beam_model_backend(m), &params.at[i], c->experts * c->hidden_size, seed,
-                          c->initializer_range, 0));
+            BEAM_TRY(fill(m, &params.at[i], c->experts * c->hidden_size, seed, c->initializer_range, 0));
     return BEAM_OK;
 }
 
@@ -76,7 +84,7 @@ beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double ini
             value = init_bias;
         if (init == BEAM_GATES_OPEN && strstr(p->name, "mask_gate.router_scale"))
             value = 1;
-        BEAM_TRY(fill(beam_model_backend(m), p, 0, 0, 0, value));
+        BEAM_TRY(fill(m, p, 0, 0, 0, value));
     }
     return BEAM_OK;
 }

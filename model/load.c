@@ -17,6 +17,7 @@ typedef struct {
     const beam_model_config *config;
     beam_backend *be;
     beam_params params;
+    beam_hf_layout layout;
     beam_hf_map map;
     bool gates;   /* the folder's mask gates are wanted */
     float *chunk; /* host memory for rows under way */
@@ -110,13 +111,13 @@ static beam_status judge_unused(const loader *l, const beam_weight *w)
 }
 
 /* Every tensor that the model needs is there, and nothing else. */
-static beam_status check_tensors(const loader *l, bool *used)
+static beam_status check_tensors(const loader *l, const beam_hf_map *map, bool *used)
 {
-    for (int64_t i = 0; i < l->map.n; i++) {
+    for (int64_t i = 0; i < map->n; i++) {
         const beam_weight *w;
-        if (!wanted(l, &l->map.at[i]))
+        if (!wanted(l, &map->at[i]))
             continue;
-        BEAM_TRY(find_tensor(l, &l->map.at[i], &w));
+        BEAM_TRY(find_tensor(l, &map->at[i], &w));
         used[w - beam_weights_at(l->file, 0)] = true;
     }
     for (int64_t i = 0; i < beam_weights_count(l->file); i++)
@@ -125,13 +126,29 @@ static beam_status check_tensors(const loader *l, bool *used)
     return BEAM_OK;
 }
 
-static beam_status check(const loader *l)
+static beam_status check(const loader *l, const beam_hf_map *map)
 {
     bool *used = calloc((size_t)beam_weights_count(l->file) + 1, sizeof *used);
     if (!used)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to load %s", l->folder);
-    const beam_status status = check_tensors(l, used);
+    const beam_status status = check_tensors(l, map, used);
     free(used);
+    return status;
+}
+
+/* The folder is looked at as a whole, experts that other ranks hold included. */
+static beam_status check_folder(const loader *l)
+{
+    beam_model_config whole = *l->config;
+    beam_model_weights w;
+    beam_hf_map map = {0};
+    whole.expert_ranks = whole.expert_rank = 0;
+    BEAM_TRY(beam_model_weights_list(&w, &whole, BEAM_SCOPE_NONE, l->be->real));
+    beam_status status = beam_hf_map_build(&whole, w.params, l->layout, &map);
+    if (!status)
+        status = check(l, &map);
+    beam_hf_map_free(&map);
+    beam_model_weights_unlist(&w);
     return status;
 }
 
@@ -179,30 +196,59 @@ static beam_status read_all(const loader *l)
 
 static beam_status load(loader *l)
 {
-    beam_hf_layout layout;
-    BEAM_TRY(beam_hf_layout_of(l->file, l->folder, &layout));
-    BEAM_TRY(beam_hf_map_build(l->config, l->params, layout, &l->map));
     const int64_t longest = beam_hf_longest_chunk(&l->map), two = 2 * BEAM_HF_CHUNK;
     l->chunk = malloc((size_t)(longest > two ? longest : two) * sizeof *l->chunk);
     if (!l->chunk)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory to load %s", l->folder);
-    BEAM_TRY(check(l));
+    BEAM_TRY(check_folder(l));
     return read_all(l);
+}
+
+/* Matrices of which every tensor is bf16. */
+static beam_status keep_bf16(loader *l)
+{
+    for (int i = 0; i < l->params.n; i++)
+        if (l->params.at[i].value.ndim > 1)
+            l->params.at[i].value.dtype = BEAM_BF16;
+    for (int64_t i = 0; i < l->map.n; i++) {
+        const beam_weight *w = beam_weights_find(l->file, l->map.at[i].name);
+        if (!w || w->dtype != BEAM_BF16)
+            l->params.at[l->map.at[i].param].value.dtype = BEAM_F32;
+    }
+    return BEAM_OK;
+}
+
+static beam_status with_folder(loader *l, beam_status (*act)(loader *l))
+{
+    beam_weights *file = NULL;
+    BEAM_TRY(beam_weights_open(l->folder, &file));
+    l->file = file;
+    beam_status status = beam_hf_layout_of(file, l->folder, &l->layout);
+    if (!status)
+        status = beam_hf_map_build(l->config, l->params, l->layout, &l->map);
+    if (!status)
+        status = act(l);
+    free(l->chunk);
+    beam_hf_map_free(&l->map);
+    beam_weights_close(file);
+    return status;
+}
+
+beam_status beam_params_load(beam_params params, const beam_model_config *c, const char *folder, bool gates,
+                             beam_backend *be)
+{
+    loader l = {.folder = folder, .config = c, .be = be, .params = params, .gates = gates};
+    return with_folder(&l, load);
+}
+
+beam_status beam_params_as_stored(beam_params params, const beam_model_config *c, const char *folder)
+{
+    loader l = {.folder = folder, .config = c, .params = params};
+    return with_folder(&l, keep_bf16);
 }
 
 beam_status beam_model_load(beam_model *m, const char *folder, bool gates)
 {
-    beam_weights *file = NULL;
-    BEAM_TRY(beam_weights_open(folder, &file));
-    loader l = {.file = file,
-                .folder = folder,
-                .config = beam_model_config_of(m),
-                .be = beam_model_backend(m),
-                .params = beam_model_params(m),
-                .gates = gates};
-    const beam_status status = load(&l);
-    free(l.chunk);
-    beam_hf_map_free(&l.map);
-    beam_weights_close(file);
-    return status;
+    return beam_params_load(beam_model_params(m), beam_model_config_of(m), folder, gates,
+                            beam_model_backend(m));
 }

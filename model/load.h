@@ -12,6 +12,14 @@ typedef enum { BEAM_GATES_OPEN, BEAM_GATES_ZERO } beam_gate_init;
  * a tensor that would be ignored: another model than the one that was saved. */
 beam_status beam_model_load(beam_model *m, const char *folder, bool gates);
 
+/* The same for a list of parameters without a model around it. */
+beam_status beam_params_load(beam_params params, const beam_model_config *c, const char *folder, bool gates,
+                             beam_backend *be);
+
+/* Before memory is allocated for a list of f32 values: matrices that the folder holds in bf16 become bf16
+ * there. Loading then keeps their bits; in other types of file they are read as float. */
+beam_status beam_params_as_stored(beam_params params, const beam_model_config *c, const char *folder);
+
 /* Base parameters as a fresh Hugging Face model's: norms 1, biases 0, matrices normal with standard
  * deviation initializer_range, from counters keyed by (seed, name). */
 beam_status beam_model_init_base(beam_model *m, uint64_t seed);
@@ -22,6 +30,11 @@ beam_status beam_model_init_nulls(beam_model *m, uint64_t seed);
 /* Mask gates (method: initialisation). zero: all parameters 0, as in the paper, so every u is 0 and every
  * expert is kept. open: b = init_bias, and a = 1 where the gate has router-aware terms. */
 beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double init_bias);
+
+/* How many numbers a parameter has in the whole model, and n of these from number `first` on: float out[n].
+ * Where experts are spread over ranks they may be another rank's, so all ranks ask for the same. */
+int64_t beam_model_numbers(const beam_model *m, const beam_param *p);
+beam_status beam_model_read(beam_model *m, const beam_param *p, int64_t first, int64_t n, float *out);
 
 /* A tensor's values from and to host memory of beam_count(t) floats. Both wait for the device. */
 beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *values);

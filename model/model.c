@@ -8,6 +8,8 @@
 static beam_status allocate(beam_model *m)
 {
     beam_backend *be = m->be;
+    if (m->options.expert_ranks > 1)
+        BEAM_TRY(beam_expert_parallel_open(&m->parallel));
     BEAM_TRY(beam_model_stage(m, m->options.max_tokens));
     BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
@@ -102,6 +104,11 @@ void beam_model_zero_grads(beam_model *m)
     beam_zero(m->be, m->weights.grads);
 }
 
+beam_tensor beam_model_values(beam_model *m)
+{
+    return m->weights.trained;
+}
+
 beam_expert_rule beam_model_rule(const beam_model *m)
 {
     return m->rule;
@@ -146,6 +153,7 @@ static beam_pass begin(beam_model *m)
     return (beam_pass){
         .be = m->be,
         .config = &m->config,
+        .parallel = m->options.expert_ranks > 1 ? &m->parallel : NULL,
         .rule = m->rule,
         .scratch = &m->scratch,
         .position = beam_rows(m->position, 0, m->batch->tokens),
@@ -226,6 +234,25 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
                       beam_rows(m->target, 0, batch->tokens), &args);
 }
 
+beam_status beam_model_idle(beam_model *m)
+{
+    const beam_moe_observer observer = m->observer;
+    int32_t zero = 0, none = -1, first[] = {0, 1};
+    uint8_t counted = 0;
+    const beam_batch batch = {.tokens = 1,
+                              .id = &zero,
+                              .target = &none,
+                              .position = &zero,
+                              .counted = &counted,
+                              .first = first,
+                              .sequences = 1};
+    m->observer = NULL;
+    beam_model_forward(m, &batch, 0);
+    m->observer = observer;
+    m->batch = NULL;
+    return beam_sync(m->be);
+}
+
 /* dprob[e] = balance * E * f_e / N: the gradient of E * sum over e of f_e P_e with respect to any one
  * probability, f_e the share of (token, layer) that have e as a candidate, P_e its mean probability, N their
  * number. */
@@ -248,6 +275,13 @@ static void balance_gradient(beam_model *m, beam_pass *p, double balance)
     p->dprob = m->dprob;
 }
 
+/* The gradients of `p` and of all parameters behind it are complete. */
+static void announce(const beam_model *m, const beam_backward_args *args, const beam_param *p)
+{
+    if (args->final)
+        args->final(args->context, beam_model_weights_offset(&m->weights, p));
+}
+
 void beam_model_backward(beam_model *m, const beam_backward_args *args)
 {
     /* Multiplying the kept weights is for the pruning baselines; it has no backward. */
@@ -267,14 +301,17 @@ void beam_model_backward(beam_model *m, const beam_backward_args *args)
     const size_t mark = beam_mark(&m->scratch);
     beam_tensor d = beam_push(&m->scratch, m->be->real, BEAM_DIMS(t, m->config.hidden_size));
     beam_head_backward(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, t), d);
+    announce(m, args, m->weights.norm);       /* and the head, whose gradient the forward pass made */
     const int last = base ? 0 : m->first_moe; /* nothing below trains */
     for (int i = (int)m->config.layers - 1; i >= last; i--) {
         if (m->options.checkpointing)
             block_forward(m, &p, i, 0, true, false);
         beam_block_backward(&p, &m->weights.layer[i], &m->saved[i], beam_rows(m->x[i], 0, t), d,
                             base || i > last);
+        announce(m, args, m->weights.layer[i].attention_norm);
     }
     if (beam_trains(m->weights.embed))
         beam_embed_grad(m->be, m->weights.embed->grad, d, beam_rows(m->id, 0, t));
+    announce(m, args, m->weights.params.at);
     beam_release(&m->scratch, mark);
 }

@@ -10,6 +10,7 @@
 #ifndef BEAM_MODEL_MODEL_H
 #define BEAM_MODEL_MODEL_H
 
+#include "comm/comm.h"
 #include "core/batch.h"
 #include "model/pass.h"
 #include "model/weights.h"
@@ -18,6 +19,8 @@ typedef struct {
     beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients, forward runs kept experts only */
     int64_t max_tokens; /* largest micro-batch */
     bool checkpointing; /* keep each layer's input only and recompute the rest in backward */
+    int expert_ranks;   /* P of model/expert_parallel.h; 0 or 1: all experts are on every rank */
+    beam_comm *comm;    /* of the job, with expert_ranks > 1; must outlive the model */
     /* Self-distillation: a pass that trains is preceded by one with all masks open, whose predictions it
      * learns from. The base must be frozen (BEAM_SCOPE_MASKS), so that this teacher is the untouched base
      * model. */
@@ -30,6 +33,10 @@ typedef struct {
 typedef struct {
     beam_mask_terms masks;
     double balance; /* router_aux_loss_coef * this micro-batch's share of the global tokens */
+    /* Called as soon as this pass adds nothing more to the elements of beam_model_grads from `from` on, which
+     * falls from call to call, to 0 at the end. NULL: nobody wants to know. */
+    void (*final)(void *context, int64_t from);
+    void *context;
 } beam_backward_args;
 
 typedef struct {
@@ -56,7 +63,8 @@ typedef struct beam_model beam_model;
 
 /* Allocates parameters, gradients, activations and scratch on `be`, which must outlive the model. Mask gates
  * exist if config->mask.present, and then decide (hard form). Parameters are uninitialised: load or
- * initialise them. */
+ * initialise them. With expert_ranks > 1 parameters of experts are those of this rank's share, and every pass
+ * is collective. */
 beam_status beam_model_open(beam_model **out, const beam_model_config *config,
                             const beam_model_options *options, beam_backend *be);
 void beam_model_close(beam_model *m); /* accepts NULL */
@@ -66,9 +74,13 @@ beam_params beam_model_params(beam_model *m);
 beam_backend *beam_model_backend(beam_model *m);
 int64_t beam_model_max_tokens(const beam_model *m);
 
-/* All gradients as one block (real [n], padding is zero), and setting it to zero. */
+/* All gradients as one block (real [n], padding is zero), and setting it to zero. They stand in the order of
+ * the parameters: embedding, layers, norm, head. */
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);
+
+/* Values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
+beam_tensor beam_model_values(beam_model *m);
 
 /* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */
 beam_expert_rule beam_model_rule(const beam_model *m);
@@ -82,6 +94,10 @@ void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context
 /* Loss of one micro-batch. grad_scale = 1 / (global number of targets) prepares for backward; 0 only
  * evaluates: no gradient is made and dropped experts do not run. */
 void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale);
+
+/* A pass over one token that counts in no statistics, for a rank that has nothing to evaluate while others
+ * need its experts. Waits for it; there is no result to ask for. */
+beam_status beam_model_idle(beam_model *m);
 
 /* Adds the gradients of the last forward pass. */
 void beam_model_backward(beam_model *m, const beam_backward_args *args);

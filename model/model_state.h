@@ -3,6 +3,7 @@
 #define BEAM_MODEL_MODEL_STATE_H
 
 #include "model/block.h"
+#include "model/expert_parallel.h"
 #include "model/head.h"
 #include "model/model.h"
 
@@ -11,6 +12,7 @@ struct beam_model {
     beam_model_options options;
     beam_backend *be;
     beam_model_weights weights;
+    beam_expert_parallel parallel; /* if options.expert_ranks > 1 */
     beam_expert_rule rule;
     beam_moe_observer observer;
     void *observer_context;

@@ -1,5 +1,7 @@
 #include "model/moe.h"
 
+#include "model/expert_parallel.h"
+#include "model/experts.h"
 #include "model/linear.h"
 
 void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
@@ -20,8 +22,10 @@ void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype r
     };
     s->prob = beam_push(a, wide, BEAM_DIMS(t, beam_router_rows(c)));
     s->rows_x = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
-    s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
-    s->rows_act = beam_push(a, real, BEAM_DIMS(r, f));
+    if (c->expert_ranks <= 1) {
+        s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
+        s->rows_act = beam_push(a, real, BEAM_DIMS(r, f));
+    }
     s->rows_out = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
     if (c->shared_size > 0)
         beam_mlp_layout(&s->shared, c->shared_size, real, t, a);
@@ -95,6 +99,22 @@ static void shared_forward(const beam_pass *p, const beam_mlp_weights *w, beam_m
     beam_add_gated(p->be, y, s->shared_out, per_token(s->shared_score));
 }
 
+static beam_expert_rows rows_of(const beam_moe_saved *s, beam_rows_of rows)
+{
+    return (beam_expert_rows){
+        .route = &s->route, .rows = rows, .x = s->rows_x, .gate_up = s->rows_gate_up, .act = s->rows_act};
+}
+
+static void experts_forward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
+                            beam_rows_of rows)
+{
+    const beam_expert_rows r = rows_of(s, rows);
+    if (p->parallel)
+        beam_expert_parallel_forward(p, w, &r, s->rows_out);
+    else
+        beam_experts_forward(p->be, w, &r, s->rows_out);
+}
+
 static bool gives_back(const beam_pass *p, const beam_mlp_weights *w)
 {
     return p->rule.masks && w->mask.given;
@@ -115,9 +135,7 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     const bool all = (complete && p->rule.masks) || p->rule.form == BEAM_MASK_SOFT;
     const beam_rows_of rows = all ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
     beam_route_gather(be, s->rows_x, x, &s->route, rows);
-    beam_grouped_gemm(be, s->rows_gate_up, s->rows_x, w->gate_up->value, true, &s->route, rows);
-    beam_swiglu(be, s->rows_act, s->rows_gate_up, &s->route, rows);
-    beam_grouped_gemm(be, s->rows_out, s->rows_act, w->down->value, true, &s->route, rows);
+    experts_forward(p, w, s, rows);
 
     const size_t mark = beam_mark(p->scratch);
     beam_tensor mixed = beam_push(p->scratch, be->real, y.ndim, y.dim);
@@ -134,19 +152,11 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
 static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
                              beam_rows_of rows, beam_tensor drows, bool want_dx)
 {
-    beam_backend *be = p->be;
-    if (beam_trains(w->down))
-        beam_grouped_wgrad(be, w->down->grad, drows, s->rows_act, &s->route, rows);
-    const size_t mark = beam_mark(p->scratch);
-    beam_tensor dact = beam_push(p->scratch, be->real, s->rows_act.ndim, s->rows_act.dim);
-    beam_tensor dgate_up = beam_push(p->scratch, be->real, s->rows_gate_up.ndim, s->rows_gate_up.dim);
-    beam_grouped_gemm(be, dact, drows, w->down->value, false, &s->route, rows);
-    beam_swiglu_grad(be, dgate_up, dact, s->rows_gate_up, &s->route, rows);
-    if (beam_trains(w->gate_up))
-        beam_grouped_wgrad(be, w->gate_up->grad, dgate_up, s->rows_x, &s->route, rows);
-    if (want_dx)
-        beam_grouped_gemm(be, drows, dgate_up, w->gate_up->value, false, &s->route, rows);
-    beam_release(p->scratch, mark);
+    const beam_expert_rows r = rows_of(s, rows);
+    if (p->parallel)
+        beam_expert_parallel_backward(p, w, &r, drows, want_dx);
+    else
+        beam_experts_backward(p, w, &r, drows, want_dx);
 }
 
 /* dproduct[T,E] = dL/d(x W_m^T) and dweight[T,K] = dL/dg (both overwritten); the gate's vectors +=. */

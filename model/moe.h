@@ -15,8 +15,8 @@ typedef struct {
     beam_route route;
     beam_tensor prob;                     /* [T,E+N] softmax of the router */
     beam_tensor rows_x;                   /* [R,D] the pairs' inputs, grouped by expert */
-    beam_tensor rows_gate_up;             /* [R,2F] */
-    beam_tensor rows_act;                 /* [R,F] */
+    beam_tensor rows_gate_up;             /* [R,2F], where all experts are here */
+    beam_tensor rows_act;                 /* [R,F], as well */
     beam_tensor rows_out;                 /* [R,D] */
     beam_mlp_saved shared;                /* where there is a shared expert */
     beam_tensor shared_out, shared_score; /* [T,D] [T,1], where it is gated */

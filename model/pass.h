@@ -28,9 +28,12 @@ typedef struct {
     int64_t union_group; /* tokens of a group */
 } beam_mask_terms;
 
+typedef struct beam_expert_parallel beam_expert_parallel;
+
 typedef struct {
     beam_backend *be;
     const beam_model_config *config;
+    beam_expert_parallel *parallel; /* where experts are spread over ranks; NULL: all are here */
     beam_expert_rule rule;
     beam_arena *scratch;           /* mark and release around each use */
     beam_tensor position, counted; /* i32 [T], u8 [T] */

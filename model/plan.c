@@ -71,6 +71,9 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
 {
     *m = (beam_model){.config = *config, .options = *options, .be = be};
     BEAM_ASSERT(options->distill.weight == 0 || options->scope == BEAM_SCOPE_MASKS);
+    if (options->expert_ranks > 1)
+        BEAM_TRY(beam_expert_parallel_share(&m->parallel, &m->config, options->expert_ranks, options->comm,
+                                            options->max_tokens));
     m->rule = (beam_expert_rule){.masks = config->mask.present,
                                  .form = BEAM_MASK_HARD,
                                  .cutoff = log(config->mask.threshold / (1 - config->mask.threshold)),
@@ -92,6 +95,7 @@ beam_status beam_model_stage(beam_model *m, int64_t tokens)
 
 void beam_model_unprepare(beam_model *m)
 {
+    beam_expert_parallel_close(&m->parallel);
     free(m->host);
     free(m->saved);
     free(m->x);

@@ -140,7 +140,7 @@ static void add_shared_expert(const builder *b, int i, beam_mlp_weights *mlp)
 static void add_mlp(const builder *b, int i, beam_mlp_weights *mlp)
 {
     const beam_model_config *c = b->c;
-    const int64_t d = c->hidden_size, e = c->experts, f = c->moe_intermediate_size;
+    const int64_t d = c->hidden_size, e = beam_held_experts(c), f = c->moe_intermediate_size;
     if (!c->moe_layer[i]) {
         mlp->gate_up = add_matrix(b, 2 * c->intermediate_size, d, i, "mlp.gate_up_proj");
         mlp->down = add_matrix(b, d, c->intermediate_size, i, "mlp.down_proj.weight");
@@ -178,13 +178,24 @@ static void add_all(const builder *b)
         c->tie_word_embeddings ? w->embed : add(b, b->matrix, BEAM_DIMS(c->vocab_size, d), "lm_head.weight");
 }
 
-/* Places values and gradients one after the other: first to measure, then over the real blocks. */
-static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
+static void place_values(beam_model_weights *w, beam_arena *values, bool trained)
 {
     for (int i = 0; i < w->params.n; i++) {
         beam_param *p = &w->params.at[i];
-        p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
-        if (p->flags & BEAM_TRAIN)
+        if (beam_trains(p) == trained)
+            p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
+    }
+}
+
+/* Places values and gradients one after the other: first to measure, then over the real blocks. What trains
+ * comes first, so that its values stand as its gradients do. */
+static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
+{
+    place_values(w, values, true);
+    place_values(w, values, false);
+    for (int i = 0; i < w->params.n; i++) {
+        beam_param *p = &w->params.at[i];
+        if (beam_trains(p))
             p->grad = beam_push(grads, p->grad.dtype, p->grad.ndim, p->grad.dim);
     }
 }
@@ -229,11 +240,9 @@ void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *g
     *grads = grad_arena.peak;
 }
 
-beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
-                                     beam_backend *be)
+beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be)
 {
     size_t values, grads;
-    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
     beam_model_weights_measure(w, &values, &grads);
     w->value_block = beam_alloc(be, values, "parameters");
     w->grad_block = grads ? beam_alloc(be, grads, "gradients") : NULL;
@@ -246,9 +255,30 @@ beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_con
     place(w, &value_arena, &grad_arena);
     const int64_t n = (int64_t)(grads / beam_dtype_size(be->wide));
     w->grads = beam_view(w->grad_block, be->wide, BEAM_DIMS(n));
-    if (n)
+    w->trained = beam_view(w->value_block, be->wide, BEAM_DIMS(n));
+    if (n) {
         beam_zero(be, w->grads);
+        beam_zero(be, w->trained);
+    }
     return BEAM_OK;
+}
+
+int64_t beam_model_weights_offset(const beam_model_weights *w, const beam_param *p)
+{
+    const beam_param *const end = w->params.at + w->params.n;
+    while (p < end && !beam_trains(p))
+        p++;
+    if (p == end)
+        return beam_count(w->grads);
+    const ptrdiff_t bytes = (const char *)p->grad.data - (const char *)w->grads.data;
+    return bytes / (ptrdiff_t)beam_dtype_size(w->grads.dtype);
+}
+
+beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
+                                     beam_backend *be)
+{
+    BEAM_TRY(beam_model_weights_list(w, c, scope, be->real));
+    return beam_model_weights_place(w, be);
 }
 
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be)

@@ -39,8 +39,8 @@ typedef struct {
 
 typedef struct {
     const beam_param *router;                       /* W_g [E+N,D]; NULL in a dense layer */
-    const beam_param *gate_up;                      /* [E,2F,D]; dense: [2F,D] */
-    const beam_param *down;                         /* [E,D,F];  dense: [D,F] */
+    const beam_param *gate_up;                      /* [E,2F,D] of the experts held; dense: [2F,D] */
+    const beam_param *down;                         /* [E,D,F]; dense: [D,F] */
     const beam_param *shared_gate_up, *shared_down; /* [2S,D] [D,S] of the shared expert, or NULL */
     const beam_param *shared_gate;                  /* [1,D], or NULL */
     beam_mask_weights mask;                         /* all NULL without mask gates */
@@ -59,6 +59,7 @@ typedef struct {
     const beam_param *head;         /* [V,D]; the embedding itself when tied */
     void *value_block, *grad_block; /* device memory */
     beam_tensor grads;              /* real [n]: all gradients as one block, padding included */
+    beam_tensor trained;            /* real [n]: the values they belong to, in the same places */
 } beam_model_weights;
 
 /* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */
@@ -69,11 +70,21 @@ void beam_model_weights_unlist(beam_model_weights *w);
 /* Bytes of the blocks that values and gradients need. Leaves addresses in them that lead nowhere. */
 void beam_model_weights_measure(beam_model_weights *w, size_t *values, size_t *grads);
 
-/* Allocates every parameter (values uninitialised) and, for those in scope, gradients (zero). Mask gates
- * exist if c->mask.present. On failure nothing is left to free. Close with beam_model_weights_free. */
+/* Allocates what a list asks for: values in the type that each has there (uninitialised, the padding of
+ * those that train zero), and gradients (zero). On failure nothing is left to free. Close with
+ * beam_model_weights_free. */
+beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be);
+
+/* Both: lists and allocates every parameter (values uninitialised) and, for those in scope, gradients (zero).
+ * Mask gates exist if c->mask.present. On failure nothing is left to free. Close with
+ * beam_model_weights_free. */
 beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                      beam_backend *be);
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be);
+
+/* Where in the block of gradients those of `p` and of all parameters after it begin: its length if there are
+ * none. */
+int64_t beam_model_weights_offset(const beam_model_weights *w, const beam_param *p);
 
 /* True if the parameter exists and has a gradient. */
 bool beam_trains(const beam_param *p);

@@ -5,16 +5,17 @@
 
 enum {
     MEMORY = 3,   /* steps the moving average looks back */
-    DAMPING = 50, /* steps of dual ascent that the proportional part is worth */
+    DAMPING = 20, /* steps of dual ascent that the proportional part is worth */
     SETTLE = 7,   /* the last 1/SETTLE of the steps move the gates' bias too */
 };
 
-/* By how much the gates' bias follows the error, per step: a fraction that the lag of the moving average
- * allows. */
-static const double settle_rate = 0.1;
-
 /* Averages below this many experts count as this many, so that the logarithm of none is finite. */
 static const double least_average = 1e-3;
+
+static bool settles(const beam_target *t, int64_t step)
+{
+    return step > t->warmup && step > t->total - t->total / SETTLE;
+}
 
 static double log_ratio(double average, double goal)
 {
@@ -34,6 +35,8 @@ double beam_target_penalty(const beam_target *t, const beam_target_state *s, int
 {
     if (s->average_active < 0)
         return 0;
+    if (settles(t, step + 1))
+        return s->base;
     const double penalty = s->base + t->rate * DAMPING * error_at(t, step, s->average_active);
     return step < t->warmup ? fmax(0, penalty) : penalty;
 }
@@ -43,12 +46,11 @@ void beam_target_update(const beam_target *t, beam_target_state *s, int64_t step
     if (s->average_active < 0)
         s->average_active = active;
     s->average_active += (active - s->average_active) / MEMORY;
-    if (step > t->warmup)
+    if (step > t->warmup && !settles(t, step))
         s->base = fmax(0, s->base + t->rate * error_at(t, step, s->average_active));
 }
 
 double beam_target_offset(const beam_target *t, const beam_target_state *s, int64_t step)
 {
-    const bool settling = step > t->warmup && step > t->total - t->total / SETTLE;
-    return settling ? -settle_rate * log_ratio(s->average_active, t->target) : 0;
+    return settles(t, step) ? -log_ratio(s->average_active, t->target) : 0;
 }

@@ -13,7 +13,7 @@
  * Gates learn at the pace of the learning rate, whatever beta is, so a far target or a rate near its end
  * leave an error. The last steps of a run take it away:
  *
- *     bias of every gate += -settle_rate * log(average / target)      in the last seventh of the steps
+ *     bias of every gate -= log(average / target)      in the last seventh of the steps
  *
  * which moves all mask logits alike, while the gates still learn which experts are worth it. */
 #ifndef BEAM_OPTIM_TARGET_H

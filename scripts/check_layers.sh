@@ -12,7 +12,7 @@ allowed() {
     data) echo core data ;;
     optim) echo core kernels optim ;;
     comm) echo core kernels comm ;;
-    model) echo core kernels data model ;;
+    model) echo core kernels data comm model ;;
     train) echo core kernels data model optim comm train ;;
     serve) echo core kernels data model serve ;;
     cli) echo core kernels data model optim comm train serve cli ;;
@@ -25,6 +25,7 @@ home_of() {
     cblas.h | openblas_config.h) echo '^kernels/cpu/' ;;
     cuda*.h) echo '^kernels/cuda/' ;;
     hdf5.h | H5*.h | zstd*.h | jansson.h | openssl/*) echo '^data/' ;;
+    mpi.h) echo '^comm/' ;;
     libfyaml.h) echo '^train/config' ;;
     *) echo '' ;;
     esac

@@ -150,7 +150,7 @@ beam_status beam_bench_train(const beam_bench_options *o, beam_backend *be, beam
     if (!status)
         status = set_gates(m, o->active);
     if (!status)
-        status = beam_adamw_open(&adamw, beam_model_params(m), be);
+        status = beam_adamw_open_whole(&adamw, beam_model_params(m), beam_model_grads(m), be);
     if (!status)
         status = random_batch(o, &batch);
     if (!status)

@@ -189,12 +189,24 @@ static beam_status check_protect(const beam_config_draft *draft)
     if (c->mask.mode == BEAM_MASK_OFF)
         return BEAM_FAIL(BEAM_ECONFIG, "%s: mask.protect needs masks, but mask.mode is off (%s)", where,
                          origin(draft, "mask.mode"));
-    if (c->mask.init != BEAM_INIT_OPEN)
+    if (c->mask.init != BEAM_INIT_OPEN && isnan(c->mask.target_active))
         return BEAM_FAIL(BEAM_ECONFIG,
                          "%s: mask.protect works through the gates' bias, which mask.init: zero (%s) leaves "
                          "out; use mask.init: open",
                          where, origin(draft, "mask.init"));
     return BEAM_OK;
+}
+
+/* Sums of gradients, moments and checkpoints know parameters that all ranks have. */
+static beam_status check_experts(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    if (c->expert_parallel == 1 || c->trainable != BEAM_TRAIN_ALL)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG,
+                     "%s: expert_parallel above 1 leaves experts as they are, but trainable is all (%s); set "
+                     "trainable: masks or masks+router, or expert_parallel: 1",
+                     origin(draft, "expert_parallel"), origin(draft, "trainable"));
 }
 
 static beam_status check_together(beam_config_draft *draft, const char *path)
@@ -204,6 +216,7 @@ static beam_status check_together(beam_config_draft *draft, const char *path)
     BEAM_TRY(check_penalty(draft));
     BEAM_TRY(check_masks(draft));
     BEAM_TRY(check_protect(draft));
+    BEAM_TRY(check_experts(draft));
     if (c->max_steps == 0 && !(c->num_train_epochs > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: num_train_epochs is 0 and so is max_steps; set one of them",
                          origin(draft, "num_train_epochs"));
@@ -274,11 +287,13 @@ static char *decisive_lines(const beam_config *c, size_t *size)
     return text;
 }
 
-uint64_t beam_config_hash(const beam_config *c)
+uint64_t beam_config_hash(const beam_config *c, int ranks)
 {
     char hex[BEAM_SHA256_HEX];
     size_t size = 0;
-    char *text = decisive_lines(c, &size);
+    beam_config whole = *c;
+    whole.gradient_accumulation_steps *= ranks;
+    char *text = decisive_lines(&whole, &size);
     beam_sha256(text, size, hex);
     free(text);
     return beam_sha256_short(hex);

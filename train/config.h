@@ -30,6 +30,7 @@ typedef struct {
     beam_bf16_use bf16;
     int64_t threads; /* 0: all cores */
     bool gradient_checkpointing;
+    int64_t expert_parallel;     /* ranks */
     double router_aux_loss_coef; /* only where the router trains */
     int64_t num_experts_per_tok; /* 0: as in config.json */
     int64_t null_experts;
@@ -103,10 +104,11 @@ beam_status beam_config_text(const beam_config *c, char *const origins[], char *
 
 void beam_config_free_origins(char **origins); /* accepts NULL */
 
-/* A hash of every key that changes the numbers of a run. Left out: what only says where, how often or on
- * which device (output_dir, logging, evaluation, saving, threads, backend, gradient_checkpointing), and the
- * paths of the model and the data, whose content has its own hashes. */
-uint64_t beam_config_hash(const beam_config *c);
+/* A hash of every key that changes the numbers of a run by `ranks` ranks. Left out: what only says where, how
+ * often or on which device (output_dir, logging, evaluation, saving, threads, backend,
+ * gradient_checkpointing), and the paths of the model and the data, whose content has its own hashes. Of
+ * gradient_accumulation_steps and the ranks only the product counts. */
+uint64_t beam_config_hash(const beam_config *c, int ranks);
 
 /* The reference page (Markdown): every key with type, range, default and meaning. */
 void beam_config_reference(FILE *to);

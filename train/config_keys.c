@@ -35,6 +35,11 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help =
          "Recompute each layer in the backward pass instead of keeping its activations: less memory, more "
          "time."},
+    {KEY(expert_parallel), .kind = BEAM_KEY_INT, .flags = BEAM_KEY_NUMBERS, RANGE(1, 4096), .initial = "1",
+     .help =
+         "Ranks that share the experts of every layer, each holding an equal part of them; tokens travel "
+         "to the experts. It divides the number of ranks and that of experts. Needs `trainable: masks` or "
+         "`masks+router`."},
     {KEY(router_aux_loss_coef), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "0",
      .aliases = "moe_aux_loss_coef moe_aux_loss_coeff",
      .help = "Weight of the load-balancing loss of the routers; counts only where the routers train."},

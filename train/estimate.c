@@ -14,10 +14,16 @@ static beam_status check_tokens(const beam_config *c)
                      (long long)c->per_device_train_batch_size, (long long)c->cutoff_len);
 }
 
-static beam_status measure_train(const beam_config *c, const beam_model_config *model, beam_memory_need *out)
+/* Of the rank with the largest share, which is the last one. */
+static beam_status measure_train(const beam_config *c, const beam_model_config *model, int ranks,
+                                 beam_memory_need *out)
 {
-    const beam_model_options options = beam_model_options_of(c);
-    return beam_memory_measure(out, model, &options, c->gradient_accumulation_steps, BEAM_F32);
+    beam_comm job = {.rank = ranks - 1, .size = ranks, .local_size = 1};
+    const beam_training training = {.accumulation = c->gradient_accumulation_steps, .comm = &job};
+    beam_model_options options = beam_model_options_of(c);
+    options.expert_ranks = (int)c->expert_parallel;
+    options.comm = &job;
+    return beam_memory_measure(out, model, &options, &training, BEAM_F32);
 }
 
 /* Bytes of the tensors of a model folder; as bfloat16, like most published models, if they are not there. */
@@ -52,7 +58,7 @@ static double token_flops(const beam_config *c, const beam_model_config *model, 
            (c->distill.weight > 0 ? beam_flops_of(&teacher, BEAM_SCOPE_NONE, sequence, k).forward : 0);
 }
 
-beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
+beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *out)
 {
     const beam_gate_request gates = beam_gate_request_of(c);
     const beam_model_options eval = {.scope = BEAM_SCOPE_NONE,
@@ -61,15 +67,15 @@ beam_status beam_estimate_make(const beam_config *c, beam_estimate *out)
     BEAM_TRY(check_tokens(c));
     BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &out->model));
     BEAM_TRY(beam_model_count(&out->count, &out->model));
-    BEAM_TRY(measure_train(c, &out->model, &out->train));
-    BEAM_TRY(beam_memory_measure(&out->eval, &out->model, &eval, 0, BEAM_F32));
+    BEAM_TRY(measure_train(c, &out->model, ranks, &out->train));
+    BEAM_TRY(beam_memory_measure(&out->eval, &out->model, &eval, NULL, BEAM_F32));
     out->checkpoint = out->train.saving / 2;
     out->checkpoints = c->save_total_limit + 1;
     out->export = export_bytes(c, &out->count);
     const double k = (double)out->model.top_k;
     const bool hard = c->mask.form == BEAM_FORM_HARD;                            /* soft masks drop nothing */
     out->active = hard && c->mask.target_active < k ? c->mask.target_active : k; /* NaN: no target */
-    const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps;
+    const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps * ranks;
     out->step_flops = (double)(rows * c->cutoff_len) * token_flops(c, &out->model, out->active);
     return BEAM_OK;
 }
@@ -103,7 +109,7 @@ static void take_fewer_rows(beam_config *c)
 }
 
 /* Goes as far with the changes as is needed; *total is 0 if that is not enough. */
-static beam_status try_changes(beam_config *c, const beam_model_config *model, unsigned change,
+static beam_status try_changes(beam_config *c, const beam_model_config *model, int ranks, unsigned change,
                                int64_t memory, size_t *total)
 {
     beam_memory_need need;
@@ -112,7 +118,7 @@ static beam_status try_changes(beam_config *c, const beam_model_config *model, u
     if (change & MASKS)
         c->trainable = BEAM_TRAIN_MASKS;
     for (;;) {
-        BEAM_TRY(measure_train(c, model, &need));
+        BEAM_TRY(measure_train(c, model, ranks, &need));
         *total = (int64_t)need.total <= memory ? need.total : 0;
         if (*total)
             return BEAM_OK;
@@ -138,7 +144,8 @@ static void describe(const beam_config *c, unsigned change, beam_advice *out)
     out->keys[n - 1] = '\0'; /* the last space */
 }
 
-beam_status beam_estimate_advise(const beam_config *c, int64_t memory, beam_advice out[BEAM_ADVICE], int *n)
+beam_status beam_estimate_advise(const beam_config *c, int ranks, int64_t memory,
+                                 beam_advice out[BEAM_ADVICE], int *n)
 {
     const beam_gate_request gates = beam_gate_request_of(c);
     unsigned found[BEAM_ADVICE];
@@ -152,7 +159,7 @@ beam_status beam_estimate_advise(const beam_config *c, int64_t memory, beam_advi
             possible = possible && (change & found[i]) != found[i];
         if (!possible)
             continue;
-        BEAM_TRY(try_changes(&changed, &model, change, memory, &out[*n].total));
+        BEAM_TRY(try_changes(&changed, &model, ranks, change, memory, &out[*n].total));
         if (!out[*n].total)
             continue;
         describe(&changed, change, &out[*n]);

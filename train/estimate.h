@@ -18,7 +18,8 @@ typedef struct {
     double step_flops;            /* of one optimizer step without padding (train/flops.h) */
 } beam_estimate;
 
-beam_status beam_estimate_make(const beam_config *c, beam_estimate *out);
+/* For a job of `ranks` ranks: memory is that of one of them, operations are those of all. */
+beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *out);
 
 /* Settings with which `memory` bytes are enough. */
 typedef struct {
@@ -28,7 +29,8 @@ typedef struct {
 
 enum { BEAM_ADVICE = 4 };
 
-/* Up to BEAM_ADVICE ways to make training fit, none of which contains another; *n = 0 if there is none. */
-beam_status beam_estimate_advise(const beam_config *c, int64_t memory, beam_advice out[BEAM_ADVICE], int *n);
+/* Up to BEAM_ADVICE ways to make a rank fit, none of which contains another; *n = 0 if there is none. */
+beam_status beam_estimate_advise(const beam_config *c, int ranks, int64_t memory,
+                                 beam_advice out[BEAM_ADVICE], int *n);
 
 #endif

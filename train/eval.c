@@ -67,57 +67,110 @@ static void count_distinct(void *context, const beam_moe_seen *seen)
     }
 }
 
+/* What batches add up to, as one list, so that ranks can add it up in one go. All but the losses and what the
+ * statistics say of soft masks are counts, which doubles add without rounding in any order. */
+enum {
+    CORRECT,
+    TARGETS,
+    TOKENS,
+    DISTINCT,
+    GROUPS = DISTINCT + BEAM_DISTINCT_SIZES,
+    LISTS = GROUPS + BEAM_DISTINCT_SIZES
+};
+
 typedef struct {
-    double loss;
-    int64_t correct, targets, tokens;
+    int64_t batches, statistics, n;
+    double *all;   /* [n] */
+    double *loss;  /* [batches] of these: each batch by itself, to be added in their order */
+    double *stats; /* [moe layers][BEAM_STAT_EXPERTS + E] of these */
 } sums;
 
-static beam_status run_batches(beam_model *m, beam_loader *l, int64_t limit, int64_t rows_per_batch,
-                               distinct_counter *d, sums *s)
+static beam_status open_sums(sums *s, const beam_model_config *c, int64_t batches)
 {
-    for (int64_t row = 0; row < limit; row += rows_per_batch) {
-        const beam_batch *batch;
-        beam_forward_result result;
-        BEAM_TRY(beam_loader_read(l, row, limit, &batch));
-        d->batch = batch;
-        beam_model_forward(m, batch, 0);
-        BEAM_TRY(beam_model_result(m, &result));
-        s->loss += result.loss;
-        s->correct += result.correct;
-        s->targets += result.targets;
-        s->tokens += batch->counted_total;
-    }
+    *s = (sums){.batches = batches, .statistics = beam_moe_layers(c) * (BEAM_STAT_EXPERTS + c->experts)};
+    s->n = LISTS + s->batches + s->statistics;
+    s->all = calloc((size_t)s->n, sizeof *s->all);
+    if (!s->all)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory to evaluate");
+    s->loss = s->all + LISTS;
+    s->stats = s->loss + batches;
     return BEAM_OK;
 }
 
-static beam_status gather_stats(beam_model *m, beam_eval_result *out)
+/* Batches [first, end). */
+static beam_status run_batches(beam_model *m, beam_loader *l, int64_t limit, int64_t first, int64_t end,
+                               distinct_counter *d, sums *s)
+{
+    BEAM_TRY(beam_model_take_stats(m, NULL));
+    for (int64_t i = first; i < end; i++) {
+        const beam_batch *batch;
+        beam_forward_result result;
+        BEAM_TRY(beam_loader_read(l, i * d->rows, limit, &batch));
+        d->batch = batch;
+        beam_model_forward(m, batch, 0);
+        BEAM_TRY(beam_model_result(m, &result));
+        s->loss[i] = result.loss;
+        s->all[CORRECT] += (double)result.correct;
+        s->all[TARGETS] += (double)result.targets;
+        s->all[TOKENS] += (double)batch->counted_total;
+    }
+    for (int i = 0; i < BEAM_DISTINCT_SIZES; i++) {
+        s->all[DISTINCT + i] = d->sum[i];
+        s->all[GROUPS + i] = (double)d->groups[i];
+    }
+    return beam_model_take_stats(m, s->stats);
+}
+
+static beam_status fill_result(const beam_model *m, const sums *s, beam_eval_result *out)
 {
     const beam_model_config *c = beam_model_config_of(m);
     const int64_t columns = BEAM_STAT_EXPERTS + c->experts;
-    double *stats = malloc((size_t)(out->moe_layers * columns + 1) * sizeof *stats);
+    double loss = 0;
+    for (int64_t i = 0; i < s->batches; i++)
+        loss += s->loss[i];
+    out->targets = (int64_t)s->all[TARGETS];
+    out->tokens = (int64_t)s->all[TOKENS];
+    out->loss = out->targets ? loss / (double)out->targets : 0;
+    out->accuracy = out->targets ? s->all[CORRECT] / (double)out->targets : 0;
+    out->avg_active = beam_stats_mean(c, s->stats, BEAM_STAT_KEPT);
+    out->soft_active = beam_stats_mean(c, s->stats, BEAM_STAT_SOFT);
+    out->zero_expert_tokens = beam_stats_mean(c, s->stats, BEAM_STAT_NONE_KEPT);
+    const bool masks = beam_model_rule(m).masks;
+    out->moe_flops_saved = out->moe_layers ? beam_moe_flops_saved(c, masks, out->avg_active) : 0;
+    for (int i = 0; i < BEAM_DISTINCT_SIZES; i++)
+        out->distinct[i] = s->all[GROUPS + i] > 0 ? s->all[DISTINCT + i] / s->all[GROUPS + i] : -1;
     out->active = calloc((size_t)out->moe_layers + 1, sizeof *out->active);
     out->load = calloc((size_t)(out->moe_layers * c->experts) + 1, sizeof *out->load);
-    beam_status status = stats && out->active && out->load
-                             ? beam_model_take_stats(m, stats)
-                             : BEAM_FAIL(BEAM_ENOMEM, "no memory for statistics");
-    for (int64_t i = 0; !status && i < out->moe_layers; i++) {
-        const double *row = stats + i * columns;
+    if (!out->active || !out->load)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for statistics");
+    for (int64_t i = 0; i < out->moe_layers; i++) {
+        const double *row = s->stats + i * columns;
         const double tokens = row[BEAM_STAT_TOKENS] > 0 ? row[BEAM_STAT_TOKENS] : 1;
         out->active[i] = row[BEAM_STAT_KEPT] / tokens;
         for (int64_t e = 0; e < c->experts; e++)
             out->load[i * c->experts + e] = row[BEAM_STAT_EXPERTS + e] / tokens;
     }
-    if (!status) {
-        out->avg_active = beam_stats_mean(c, stats, BEAM_STAT_KEPT);
-        out->soft_active = beam_stats_mean(c, stats, BEAM_STAT_SOFT);
-        out->zero_expert_tokens = beam_stats_mean(c, stats, BEAM_STAT_NONE_KEPT);
-    }
-    free(stats);
+    return BEAM_OK;
+}
+
+/* This rank's share of the batches. Where its experts serve other ranks it makes as many passes as they do.
+ */
+static beam_status run_share(beam_model *m, beam_loader *l, int64_t limit, const beam_comm *comm,
+                             distinct_counter *d, sums *s)
+{
+    const int64_t rank = comm ? comm->rank : 0, size = comm ? comm->size : 1;
+    const int64_t first = s->batches * rank / size, end = s->batches * (rank + 1) / size;
+    beam_model_observe(m, count_distinct, d);
+    beam_status status = run_batches(m, l, limit, first, end, d, s);
+    beam_model_observe(m, NULL, NULL);
+    const int64_t most = beam_model_config_of(m)->expert_ranks > 1 ? (s->batches + size - 1) / size : 0;
+    for (int64_t i = end - first; !status && i < most; i++)
+        status = beam_model_idle(m);
     return status;
 }
 
 beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t rows_per_batch,
-                          beam_eval_result *out)
+                          beam_comm *comm, beam_eval_result *out)
 {
     const beam_model_config *c = beam_model_config_of(m);
     const double start = beam_seconds();
@@ -130,28 +183,21 @@ beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t 
     d.expert = malloc(most * (size_t)c->top_k * sizeof *d.expert);
     d.keep = malloc(most * (size_t)c->top_k);
     d.seen = malloc((size_t)c->experts + 1);
-    beam_status status = d.expert && d.keep && d.seen ? beam_model_take_stats(m, NULL)
-                                                      : BEAM_FAIL(BEAM_ENOMEM, "no memory to evaluate");
     sums s = {0};
-    if (!status) {
-        beam_model_observe(m, count_distinct, &d);
-        status = run_batches(m, l, limit, rows_per_batch, &d, &s);
-        beam_model_observe(m, NULL, NULL);
-    }
+    beam_status status = d.expert && d.keep && d.seen
+                             ? open_sums(&s, c, (limit + rows_per_batch - 1) / rows_per_batch)
+                             : BEAM_FAIL(BEAM_ENOMEM, "no memory to evaluate");
     if (!status)
-        status = gather_stats(m, out);
-    out->targets = s.targets;
-    out->tokens = s.tokens;
-    out->loss = s.targets ? s.loss / (double)s.targets : 0;
-    out->accuracy = s.targets ? (double)s.correct / (double)s.targets : 0;
-    const beam_expert_rule rule = beam_model_rule(m);
-    out->moe_flops_saved = out->moe_layers ? beam_moe_flops_saved(c, rule.masks, out->avg_active) : 0;
-    for (int i = 0; i < BEAM_DISTINCT_SIZES; i++)
-        out->distinct[i] = d.groups[i] ? d.sum[i] / (double)d.groups[i] : -1;
+        status = run_share(m, l, limit, comm, &d, &s);
+    if (!status && comm)
+        status = beam_comm_sum(comm, s.all, s.n);
+    if (!status)
+        status = fill_result(m, &s, out);
     out->seconds = beam_seconds() - start;
     free(d.expert);
     free(d.keep);
     free(d.seen);
+    free(s.all);
     if (status)
         beam_eval_free(out);
     return status;

@@ -2,6 +2,7 @@
 #ifndef BEAM_TRAIN_EVAL_H
 #define BEAM_TRAIN_EVAL_H
 
+#include "comm/comm.h"
 #include "data/loader.h"
 #include "model/model.h"
 
@@ -26,9 +27,12 @@ typedef struct {
 } beam_eval_result;
 
 /* Evaluates rows [0, limit) of the loader (limit <= 0: one epoch), in micro-batches of its size, with the
- * model's present rule. Free the result with beam_eval_free. */
+ * model's present rule. Free the result with beam_eval_free.
+ *
+ * With a comm (NULL: alone) each rank takes a share of the micro-batches, and all get the result: the bits of
+ * one rank but for soft_active, whose last ones depend on the shares. A failure is this rank's own. */
 beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t rows_per_batch,
-                          beam_eval_result *out);
+                          beam_comm *comm, beam_eval_result *out);
 void beam_eval_free(beam_eval_result *r);
 
 /* 1 - MoE work with the rule / MoE work of the base model, in multiply-adds per token and layer

@@ -1,6 +1,8 @@
 #include "train/memory.h"
 
-#include "comm/tree.h"
+#include <stdio.h>
+
+#include "comm/sum.h"
 #include "core/log.h"
 #include "model/count.h"
 #include "optim/adamw.h"
@@ -47,51 +49,59 @@ static int64_t count_trained(const beam_params *params)
 }
 
 /* What training adds to the model. */
-static void measure_training(beam_memory_need *out, const beam_params *params, int64_t accumulation,
-                             beam_dtype real)
+static void measure_training(beam_memory_need *out, const beam_training *training, beam_dtype real)
 {
+    const beam_comm alone = {.size = 1, .local_size = 1};
+    const beam_comm *comm = training->comm ? training->comm : &alone;
     const beam_dtype wide = beam_wide_of(real);
     const size_t size = beam_dtype_size(wide);
-    const beam_tensor grads = beam_view(NULL, wide, BEAM_DIMS((int64_t)(out->model.gradients / size)));
-    out->optimizer = beam_adamw_bytes(*params);
-    out->accumulation = beam_tree_bytes(grads, accumulation);
+    const int64_t n = (int64_t)(out->model.gradients / size);
+    const beam_tensor grads = beam_view(NULL, wide, BEAM_DIMS(n));
+    out->optimizer = beam_adamw_bytes(&(beam_span){.n = beam_sum_share(comm, n)}, 1, wide);
+    out->accumulation = beam_tree_bytes(grads, training->accumulation);
+    out->receiving = beam_sum_bytes(comm, grads);
     out->saving = 2 * COPIES * size * (size_t)out->trained;
+    out->here = comm->local_size;
 }
 
 beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *config,
-                                const beam_model_options *options, int64_t accumulation, beam_dtype real)
+                                const beam_model_options *options, const beam_training *training,
+                                beam_dtype real)
 {
     beam_model_weights w;
-    *out = (beam_memory_need){.program = PROGRAM};
+    *out = (beam_memory_need){.program = PROGRAM, .here = 1};
     BEAM_TRY(check_extent(config, options->max_tokens));
     BEAM_TRY(beam_model_plan(&out->model, config, options, real));
     BEAM_TRY(beam_model_weights_list(&w, config, options->scope, real));
     out->trained = count_trained(&w.params);
-    if (accumulation > 0)
-        measure_training(out, &w.params, accumulation, real);
+    if (training)
+        measure_training(out, training, real);
     beam_model_weights_unlist(&w);
     const beam_memory_plan *m = &out->model;
     out->total = m->parameters + m->gradients + m->activations + m->scratch + out->optimizer +
-                 out->accumulation + out->program + out->saving;
+                 out->accumulation + out->receiving + out->program + out->saving;
     return BEAM_OK;
 }
 
 beam_status beam_memory_require(const char *name, const beam_memory_need *need,
                                 const beam_host_memory *machine)
 {
-    const double gb = 1e9, total = (double)need->total / gb;
+    char ranks[48] = "";
+    const double gb = 1e9, all = (double)need->here * (double)need->total;
     if (machine->total == 0)
         return BEAM_OK;
-    if ((int64_t)need->total > machine->total + machine->swap)
+    if (need->here > 1)
+        snprintf(ranks, sizeof ranks, " for its %d ranks on this machine", need->here);
+    if (all > (double)machine->total + (double)machine->swap)
         return BEAM_FAIL(
             BEAM_ECONFIG,
-            "%s: needs %.1f GB of memory (its parameters alone %.1f), but this machine has %.1f GB and "
+            "%s: needs %.1f GB of memory%s (its parameters alone %.1f), but this machine has %.1f GB and "
             "%.1f of swap. `beam estimate` says what would fit",
-            name, total, (double)need->model.parameters / gb, (double)machine->total / gb,
-            (double)machine->swap / gb);
-    if ((int64_t)need->total > machine->available)
-        beam_warn("%s: needs %.1f GB of memory, but only %.1f GB are free now: the system may end this "
+            name, all / gb, ranks, (double)need->here * (double)need->model.parameters / gb,
+            (double)machine->total / gb, (double)machine->swap / gb);
+    if (all > (double)machine->available)
+        beam_warn("%s: needs %.1f GB of memory%s, but only %.1f GB are free now: the system may end this "
                   "program. `beam estimate` says what would fit",
-                  name, total, (double)machine->available / gb);
+                  name, all / gb, ranks, (double)machine->available / gb);
     return BEAM_OK;
 }

@@ -2,29 +2,38 @@
 #ifndef BEAM_TRAIN_MEMORY_H
 #define BEAM_TRAIN_MEMORY_H
 
+#include "comm/comm.h"
 #include "core/host_memory.h"
 #include "model/model.h"
 
-/* Bytes. */
+/* The training that a model is opened for. */
+typedef struct {
+    int64_t accumulation;  /* micro-batches of a rank in an optimizer step */
+    const beam_comm *comm; /* only its rank, size and local_size matter; NULL: a process alone */
+} beam_training;
+
+/* Bytes of one rank. */
 typedef struct {
     beam_memory_plan model;
-    size_t optimizer;    /* moments of AdamW */
+    size_t optimizer;    /* moments of AdamW, of this rank's share */
     size_t accumulation; /* partial sums of gradients */
+    size_t receiving;    /* gradients of other ranks on their way */
     size_t program;      /* code, libraries, buffers of kernels and of the reading of tensors */
     size_t saving; /* while a checkpoint is written: a copy of its numbers, and its file, at most as large */
     size_t total;  /* of all at the highest point */
     int64_t trained; /* numbers that train */
+    int here;        /* ranks of this machine, each of which needs all that */
 } beam_memory_need;
 
-/* What a model opened with these options takes, and all that belongs to its training: `accumulation` is the
- * number of micro-batches of an optimizer step, or 0 if there is no optimizer and nothing is saved. Token
- * files are not counted: they hold 5 bytes per token. BEAM_ECONFIG if the bytes of such shapes cannot be
- * counted in 64 bits. */
+/* What a model opened with these options takes, and all that belongs to its training; `training` is NULL if
+ * there is no optimizer and nothing is saved. Token files are not counted: they hold 5 bytes per token.
+ * BEAM_ECONFIG if the bytes of such shapes cannot be counted in 64 bits. */
 beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *config,
-                                const beam_model_options *options, int64_t accumulation, beam_dtype real);
+                                const beam_model_options *options, const beam_training *training,
+                                beam_dtype real);
 
-/* BEAM_ECONFIG, with the numbers and what to do, if the model called `name` needs more than the machine has;
- * a warning if it needs more than is free now. */
+/* BEAM_ECONFIG, with the numbers and what to do, if the model called `name` needs more than the machine has,
+ * once per rank that runs on it; a warning if it needs more than is free now. */
 beam_status beam_memory_require(const char *name, const beam_memory_need *need,
                                 const beam_host_memory *machine);
 

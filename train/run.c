@@ -8,6 +8,7 @@
 #include "core/host_memory.h"
 #include "core/log.h"
 #include "data/file.h"
+#include "model/load.h"
 #include "train/metrics.h"
 #include "train/protect.h"
 #include "train/signals.h"
@@ -56,6 +57,15 @@ static beam_status find_super_experts(beam_trainer *t, beam_protect *out)
     return BEAM_OK;
 }
 
+/* What one rank failed at by itself, while the others would wait for it without an end. */
+static beam_status alone(const beam_trainer *t, beam_status status)
+{
+    if (status == BEAM_OK || t->comm->size == 1)
+        return status;
+    beam_log(BEAM_LOG_ERROR, "%s", beam_last_error());
+    beam_comm_abort(t->comm, beam_exit_code(status));
+}
+
 /* The gates in a checkpoint hold what its run protected, so a list is made only once. */
 static beam_status protect(beam_trainer *t, const char *checkpoint)
 {
@@ -63,8 +73,11 @@ static beam_status protect(beam_trainer *t, const char *checkpoint)
     BEAM_TRY(beam_protect_parse(t->config->mask.protect, "mask.protect", &p));
     if (checkpoint)
         return beam_protect_check(t->model, &p, checkpoint);
-    if (p.automatic)
-        BEAM_TRY(find_super_experts(t, &p));
+    if (p.automatic) {
+        const beam_status status = find_super_experts(t, &p);
+        BEAM_TRY(t->config->expert_parallel > 1 ? alone(t, status)
+                                                : status); /* others may need its experts */
+    }
     BEAM_TRY(beam_protect_set(t->model, &p));
     for (int i = 0; i < p.n; i++)
         beam_info("expert %lld of layer %lld is protected", (long long)p.at[i].expert,
@@ -72,22 +85,36 @@ static beam_status protect(beam_trainer *t, const char *checkpoint)
     return BEAM_OK;
 }
 
+/* Where to go on: for rank 0, as other ranks may not see output_dir. `path` is "none" for a start; `newest`
+ * is
+ * "" if there is no checkpoint. */
+static beam_status choose_start(const beam_config *c, char path[BEAM_PATH_MAX], char newest[BEAM_PATH_MAX])
+{
+    bool found;
+    BEAM_TRY(beam_checkpoint_newest(c->output_dir, newest, BEAM_PATH_MAX, &found));
+    if (!found)
+        newest[0] = '\0';
+    const char *by_itself = found ? newest : "none";
+    snprintf(path, BEAM_PATH_MAX, "%s", resumes_by_itself(c) ? by_itself : c->resume_from_checkpoint);
+    return BEAM_OK;
+}
+
 static beam_status resume(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    char newest[BEAM_PATH_MAX];
-    bool found;
-    BEAM_TRY(beam_checkpoint_newest(c->output_dir, newest, sizeof newest, &found));
-    const char *path = c->resume_from_checkpoint;
-    if (resumes_by_itself(c))
-        path = found ? newest : "none";
+    char path[BEAM_PATH_MAX] = "", newest[BEAM_PATH_MAX] = "";
+    const bool leads = t->comm->rank == 0;
+    BEAM_TRY(beam_comm_verdict(t->comm, leads ? choose_start(c, path, newest) : BEAM_OK));
+    beam_comm_host_broadcast(t->comm, path, sizeof path, 0);
     const bool anew = strcmp(path, "none") == 0;
     if (!anew) {
         BEAM_TRY(beam_trainer_restore(t, path));
         beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
     }
-    BEAM_TRY(protect(t, anew ? NULL : path));
-    return found && !resumes_by_itself(c) ? refuse_newer(t, newest) : BEAM_OK;
+    beam_status status = protect(t, anew ? NULL : path);
+    if (!status && newest[0] && !resumes_by_itself(c))
+        status = refuse_newer(t, newest);
+    return beam_comm_verdict(t->comm, status);
 }
 
 /* With hard masks, as the exported model runs, whatever form the steps train. */
@@ -98,22 +125,26 @@ static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
     rule.form = BEAM_MASK_HARD;
     rule.temperature = 1;
     beam_model_set_rule(t->model, rule);
-    BEAM_TRY(beam_evaluate(t->model, t->eval, t->config->eval_rows, beam_trainer_rows(t), &r));
+    BEAM_TRY(beam_evaluate(t->model, t->eval, t->config->eval_rows, beam_trainer_rows(t), t->comm, &r));
     beam_info("step %lld eval | loss %.4f | accuracy %.2f%% | active %.2f | %lld tokens in %.1f s",
               (long long)t->state.step, r.loss, 100 * r.accuracy, r.avg_active, (long long)r.targets,
               r.seconds);
     if (t->state.best_loss < 0 || r.loss < t->state.best_loss)
         t->state.best_loss = r.loss;
-    const beam_status status = beam_metrics_eval(metrics, t, &r);
+    const beam_status status = t->comm->rank == 0 ? beam_metrics_eval(metrics, t, &r) : BEAM_OK;
     beam_eval_free(&r);
     return status;
 }
 
 static beam_status save(beam_trainer *t)
 {
+    const beam_config *c = t->config;
+    beam_status status = BEAM_OK;
     BEAM_TRY(beam_trainer_save(t));
     beam_debug("saved step %lld", (long long)t->state.step);
-    return beam_checkpoint_prune(t->config->output_dir, (int)t->config->save_total_limit, t->state.step);
+    if (t->comm->rank == 0)
+        status = beam_checkpoint_prune(c->output_dir, (int)c->save_total_limit, t->state.step);
+    return beam_comm_verdict(t->comm, status);
 }
 
 static bool due(int64_t step, int64_t every)
@@ -121,7 +152,8 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
-/* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint. */
+/* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint.
+ * What is returned is known to all ranks. */
 static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_after)
 {
     const beam_config *c = t->config;
@@ -132,18 +164,19 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         beam_step_result r;
         const beam_status status = beam_trainer_step(t, &r);
         if (status != BEAM_OK && status != BEAM_ENUMERIC) /* the step did not happen */
-            return status;
+            return alone(t, status);
         const double spent = beam_seconds() - start;
         average = average > 0 ? 0.9 * average + 0.1 * spent : spent;
         t->state.seconds += spent;
-        BEAM_TRY(beam_metrics_step(metrics, t, &r, (double)r.tokens / spent));
+        if (t->comm->rank == 0)
+            BEAM_TRY(alone(t, beam_metrics_step(metrics, t, &r, (double)r.tokens / spent)));
         const bool last = t->state.step == t->total_steps;
         if (due(t->state.step, c->logging_steps) || last || r.skipped)
             beam_progress(t, &r, (double)r.tokens / spent, average);
         BEAM_TRY(status);
         if (t->eval && (due(t->state.step, c->eval_steps) || last))
-            BEAM_TRY(evaluate(t, metrics));
-        const bool stop = !last && (beam_signals_stop() || t->state.step - first == stop_after);
+            BEAM_TRY(alone(t, evaluate(t, metrics)));
+        const bool stop = !last && (r.stop || t->state.step - first == stop_after);
         if (due(t->state.step, c->save_steps) || last || stop)
             BEAM_TRY(save(t));
         if (stop)
@@ -160,7 +193,7 @@ static void describe(beam_trainer *t)
     const beam_params params = beam_model_params(t->model);
     int64_t all = 0, trained = 0;
     for (int i = 0; i < params.n; i++) {
-        all += beam_count(params.at[i].value);
+        all += beam_model_numbers(t->model, &params.at[i]);
         trained += params.at[i].flags & BEAM_TRAIN ? beam_count(params.at[i].value) : 0;
     }
     beam_info("%s: %.3f M parameters, %.3f M train; %lld rows of %lld tokens per epoch, %lld steps",
@@ -169,48 +202,85 @@ static void describe(beam_trainer *t)
               (long long)t->total_steps);
     const double mib = 1 << 20;
     beam_info("memory: parameters %.1f MiB, gradients %.1f, optimizer %.1f, activations %.1f, scratch %.1f",
-              (double)m.parameters / mib, (double)(m.gradients + t->tree.bytes) / mib,
+              (double)m.parameters / mib, (double)(m.gradients + t->sum.tree.bytes + t->sum.bytes) / mib,
               (double)t->adamw.bytes / mib, (double)m.activations / mib, (double)m.scratch / mib);
+    if (t->comm->size > 1)
+        beam_info("%d ranks over %s: a step is %lld micro-batches of %lld rows", t->comm->size,
+                  t->comm->ops->name, (long long)(t->comm->size * t->config->gradient_accumulation_steps),
+                  (long long)beam_trainer_rows(t));
+    if (t->config->expert_parallel > 1)
+        beam_info("%lld ranks share the experts of every layer", (long long)t->config->expert_parallel);
     if (t->config->gradient_accumulation_steps & (t->config->gradient_accumulation_steps - 1))
         beam_info(
             "gradient_accumulation_steps is not a power of two: sums will differ between numbers of ranks");
 }
 
-static beam_status run_locked(const beam_config *c, char **origins, int64_t stop_after)
+/* Ranks beyond 0 log only where they see the folder. */
+static beam_status open_log(const beam_config *c, int rank)
 {
-    char log[BEAM_PATH_MAX + 32];
+    char name[32], log[BEAM_PATH_MAX + 32];
+    snprintf(name, sizeof name, "log.%d.txt", rank);
+    BEAM_TRY(beam_join_path(log, sizeof log, c->output_dir, name));
+    if (beam_log_also_to(log) == 0)
+        return BEAM_OK;
+    if (rank == 0)
+        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", log, strerror(errno));
+    beam_warn("%s: cannot open: %s; this rank goes on without a log", log, strerror(errno));
+    return BEAM_OK;
+}
+
+/* Not before resuming: what is refused leaves the folder's own configuration alone. */
+static beam_status open_output(const beam_trainer *t, char **origins, beam_metrics *metrics)
+{
+    BEAM_TRY(write_resolved(t->config, origins));
+    return beam_metrics_open(metrics, t->config, t->state.step);
+}
+
+static void describe_end(const beam_trainer *t)
+{
+    const double mib = 1 << 20;
+    beam_info("memory: at most %.1f MiB were in use", (double)beam_host_memory_peak() / mib);
+    if (t->comm->size > 1)
+        beam_info("ranks: this one sent %.1f MiB and waited %.1f s for others", (double)t->comm->sent / mib,
+                  t->comm->waited);
+}
+
+static beam_status run_locked(const beam_config *c, char **origins, int64_t stop_after, beam_comm *comm)
+{
+    const bool leads = comm->rank == 0;
     beam_trainer t;
     beam_metrics metrics = {0};
-    BEAM_TRY(beam_join_path(log, sizeof log, c->output_dir, "log.0.txt"));
-    if (beam_log_also_to(log) != 0)
-        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", log, strerror(errno));
+    BEAM_TRY(beam_comm_verdict(comm, open_log(c, comm->rank)));
     beam_signals_listen();
-    beam_status status = beam_trainer_open(&t, c);
+    beam_status status = beam_trainer_open(&t, c, comm);
     if (!status)
         status = resume(&t);
-    if (!status) /* not before: what is refused leaves the folder's own configuration alone */
-        status = write_resolved(c, origins);
     if (!status)
-        status = beam_metrics_open(&metrics, c, t.state.step);
+        status = beam_comm_verdict(comm, leads ? open_output(&t, origins, &metrics) : BEAM_OK);
     if (!status) {
         describe(&t);
         status = steps(&t, &metrics, stop_after);
-        beam_info("memory: at most %.1f MiB were in use", (double)beam_host_memory_peak() / (1 << 20));
+        describe_end(&t);
     }
     if (status)
         beam_metrics_abandon(&metrics);
     else
-        status = beam_metrics_close(&metrics);
+        status = beam_comm_verdict(comm, beam_metrics_close(&metrics));
     beam_trainer_close(&t);
     return status;
 }
 
-beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after)
+beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after, beam_comm *comm)
 {
-    int lock;
-    BEAM_TRY(beam_run_lock(c->output_dir, &lock));
-    const beam_status status = run_locked(c, origins, stop_after);
+    int lock = -1;
+    if (comm->size > 1)
+        beam_log_as_rank(comm->rank);
+    beam_status status = comm->rank == 0 ? beam_run_lock(c->output_dir, &lock) : BEAM_OK;
+    status = beam_comm_verdict(comm, status);
+    if (!status)
+        status = run_locked(c, origins, stop_after, comm);
     beam_log_also_to(NULL);
-    beam_run_unlock(lock);
+    if (lock >= 0)
+        beam_run_unlock(lock);
     return status;
 }

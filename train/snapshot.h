@@ -7,22 +7,28 @@
 #include "data/checkpoint.h"
 #include "kernels/ops.h"
 
+/* What an array holds of its parameter. */
+typedef enum { BEAM_SNAPSHOT_VALUE, BEAM_SNAPSHOT_MOMENT1, BEAM_SNAPSHOT_MOMENT2 } beam_snapshot_kind;
+
 typedef struct {
-    beam_array *arrays;  /* [n] in host memory: value/NAME, adam_m/NAME, adam_v/NAME */
-    beam_tensor *device; /* [n] where each one lives */
+    beam_array *arrays;       /* [n] in host memory: value/NAME, adam_m/NAME, adam_v/NAME */
+    beam_tensor *device;      /* [n] where each one passes: values where they live, moments through the
+                                 gradients */
+    beam_snapshot_kind *kind; /* [n] */
     int n;
     char (*names)[BEAM_NAME_MAX + 16];
-    char *host;
+    char *host; /* all arrays, one behind the other */
+    size_t bytes;
 } beam_snapshot;
 
-/* Lists the values of the parameters that have one of `flags` (0: of all), and their moments unless m and v
- * ([params.n]) are NULL. Host memory is uninitialised. On failure nothing is left to free. */
-beam_status beam_snapshot_open(beam_snapshot *s, beam_params params, unsigned flags, const beam_tensor *m,
-                               const beam_tensor *v);
+/* Lists the values of the parameters that have one of `flags` (0: of all), and `moments` of them. Host memory
+ * is uninitialised. On failure nothing is left to free. */
+beam_status beam_snapshot_open(beam_snapshot *s, beam_params params, unsigned flags, bool moments);
 void beam_snapshot_close(beam_snapshot *s);
 
-/* Between device and host. Both wait. */
-beam_status beam_snapshot_download(const beam_snapshot *s, beam_backend *be);
-beam_status beam_snapshot_upload(const beam_snapshot *s, beam_backend *be);
+/* The arrays of a kind, between device and host. Moments are those in the gradients' places then. Both wait.
+ */
+beam_status beam_snapshot_download(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be);
+beam_status beam_snapshot_upload(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be);
 
 #endif

@@ -11,7 +11,6 @@
 #include "kernels/cuda/devices.h"
 #include "model/families/families.h"
 #include "model/load.h"
-#include "train/memory.h"
 #include "train/snapshot.h"
 
 const char *beam_model_source_random(const char *name)
@@ -141,25 +140,25 @@ static void warn_overruled(const char *name, const beam_mask_config *found, cons
 }
 
 static beam_status require_memory(const char *name, const beam_model_config *config,
-                                  const beam_model_options *options, int64_t accumulation,
+                                  const beam_model_options *options, const beam_training *training,
                                   const beam_backend *be)
 {
     beam_memory_need need;
     beam_host_memory machine;
-    BEAM_TRY(beam_memory_measure(&need, config, options, accumulation, be->real));
+    BEAM_TRY(beam_memory_measure(&need, config, options, training, be->real));
     beam_host_memory_look("", &machine);
     return beam_memory_require(name, &need, &machine);
 }
 
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
-                                   const beam_model_options *options, int64_t accumulation, uint64_t seed,
-                                   beam_backend *be, beam_model **out)
+                                   const beam_model_options *options, const beam_training *training,
+                                   uint64_t seed, beam_backend *be, beam_model **out)
 {
     beam_model_config config, plain;
     *out = NULL;
     BEAM_TRY(beam_model_source_config(name, &(beam_gate_request){0}, &plain));
     BEAM_TRY(beam_model_source_config(name, gates, &config));
-    BEAM_TRY(require_memory(name, &config, options, accumulation, be));
+    BEAM_TRY(require_memory(name, &config, options, training, be));
     BEAM_TRY(beam_model_open(out, &config, options, be));
     if (plain.mask.present && gates->add)
         warn_overruled(name, &plain.mask, gates);
@@ -219,12 +218,12 @@ static beam_status read_values(beam_model *m, beam_run_info *info)
     beam_snapshot s;
     BEAM_TRY(beam_model_source_fingerprint(m, &base));
     BEAM_TRY(mark_trained(m, &info->config));
-    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), BEAM_TRAINED, NULL, NULL));
+    BEAM_TRY(beam_snapshot_open(&s, beam_model_params(m), BEAM_TRAINED, false));
     beam_status status = beam_checkpoint_read_some(info->checkpoint, &info->state, s.arrays, s.n);
     if (!status)
         status = check_base(info, base);
     if (!status)
-        status = beam_snapshot_upload(&s, beam_model_backend(m));
+        status = beam_snapshot_upload(&s, BEAM_SNAPSHOT_VALUE, beam_model_backend(m));
     beam_snapshot_close(&s);
     return status;
 }
@@ -244,8 +243,8 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
     BEAM_TRY(beam_run_find(run, info));
     const beam_gate_request gates = beam_gate_request_of(&info->config);
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = max_tokens};
-    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, 0, info->config.seed,
-                                    be, out));
+    BEAM_TRY(beam_model_source_open(info->config.model_name_or_path, &gates, &options, NULL,
+                                    info->config.seed, be, out));
     const beam_status status = read_values(*out, info);
     if (status) {
         beam_model_close(*out);
@@ -255,14 +254,13 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 }
 
 /* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
-static beam_status mix_values(beam_backend *be, const beam_param *p, uint64_t *hash)
+static beam_status mix_values(beam_model *m, const beam_param *p, uint64_t *hash)
 {
     enum { PIECES = 8, PIECE = 16 };
-    const int64_t n = beam_count(p->value), piece = n < PIECE ? n : PIECE;
+    const int64_t n = beam_model_numbers(m, p), piece = n < PIECE ? n : PIECE;
     for (int64_t i = 0; i < PIECES; i++) {
-        float values[PIECE];
-        const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(n));
-        BEAM_TRY(beam_tensor_get_f32(be, beam_rows(flat, (n - piece) * i / (PIECES - 1), piece), values));
+        float values[PIECE] = {0};
+        BEAM_TRY(beam_model_read(m, p, (n - piece) * i / (PIECES - 1), piece, values));
         for (int64_t j = 0; j < piece; j++) {
             uint32_t bits;
             memcpy(&bits, &values[j], sizeof bits);
@@ -280,17 +278,18 @@ beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
         const beam_param *p = &params.at[i];
         if (p->flags & BEAM_MASK_GATE)
             continue;
-        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_count(p->value));
-        BEAM_TRY(mix_values(beam_model_backend(m), p, &hash));
+        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_model_numbers(m, p));
+        BEAM_TRY(mix_values(m, p, &hash));
     }
     *out = hash;
     return BEAM_OK;
 }
 
-beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int64_t threads, beam_backend *out)
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int device, int64_t threads,
+                              beam_backend *out)
 {
     if (kind == BEAM_BACKEND_CUDA)
-        return beam_backend_cuda(out, 0, bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32);
+        return beam_backend_cuda(out, device, bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32);
     if (bf16 == BEAM_BF16_ON)
         beam_warn("bf16: true is for GPUs; this processor computes in float32");
     return beam_backend_cpu(out, (int)threads);

@@ -6,6 +6,7 @@
 #include "data/checkpoint.h"
 #include "model/model.h"
 #include "train/config.h"
+#include "train/memory.h"
 
 /* What the caller wants changed of the model in the folder. */
 typedef struct {
@@ -29,10 +30,10 @@ const char *beam_model_source_random(const char *name);
 
 /* Reads config.json, opens the model on `be` and fills it. Gates that the folder has are loaded and win over
  * the request. `seed` is for random models. A model that does not fit into the machine's memory is refused
- * before its weights are looked at, training counted in: `accumulation` is that of beam_memory_measure. */
+ * before its weights are looked at; `training` (NULL: none) is that of beam_memory_measure. */
 beam_status beam_model_source_open(const char *name, const beam_gate_request *gates,
-                                   const beam_model_options *options, int64_t accumulation, uint64_t seed,
-                                   beam_backend *be, beam_model **out);
+                                   const beam_model_options *options, const beam_training *training,
+                                   uint64_t seed, beam_backend *be, beam_model **out);
 
 /* Reads config.json only, with the request's gates if the folder has none. */
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates,
@@ -57,8 +58,9 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 /* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
 
-/* Opens the backend a configuration asks for. `auto` is the processor; a GPU computes in bf16 if that is
- * asked for, else in float32. */
-beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int64_t threads, beam_backend *out);
+/* Opens the backend a configuration asks for. `auto` is the processor; GPU number `device` computes in bf16
+ * if that is asked for, else in float32. */
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int device, int64_t threads,
+                              beam_backend *out);
 
 #endif

@@ -1,8 +1,13 @@
-/* One training run in memory: model, optimizer, data, controller. A step reads as the method does. */
+/* One training run in memory: model, optimizer, data, controller. A step reads as the method does.
+ *
+ * Ranks hold the model each and take turns in the rows: rank r has micro-batches [r A, (r + 1) A) of the N A
+ * of a step, A = gradient_accumulation_steps. Each keeps the moments of its own share of what trains, updates
+ * that share and gets the rest from the others (comm/sum.h). Everything else (controller, counters,
+ * decisions) runs alike on every rank, from numbers that are the same on all of them. */
 #ifndef BEAM_TRAIN_TRAINER_H
 #define BEAM_TRAIN_TRAINER_H
 
-#include "comm/tree.h"
+#include "comm/sum.h"
 #include "data/checkpoint.h"
 #include "data/loader.h"
 #include "model/model.h"
@@ -10,21 +15,30 @@
 #include "optim/schedule.h"
 #include "optim/target.h"
 #include "train/config.h"
+#include "train/leaf_sums.h"
+#include "train/shard.h"
+
+/* What a step's micro-batches add up on the host, in front of the statistics of the masks. */
+enum { BEAM_SUM_LOSS, BEAM_SUM_DIVERGENCE, BEAM_SUM_BALANCE, BEAM_SUM_UNIONS, BEAM_SUM_STATS };
 
 typedef struct {
     const beam_config *config;
+    beam_comm *comm;
     beam_backend backend;
     beam_model *model;
-    beam_adamw_state adamw;
-    beam_tree tree;
-    beam_tensor norm_sum;      /* f64 [1] on the device */
+    beam_sum sum;
+    beam_shard shard;
+    beam_adamw_state adamw;    /* of this rank's share */
+    beam_tensor squares;       /* f64 [units of the shard] on the device */
     beam_tensor gate_offset;   /* real [1] on the device */
     beam_loader *train, *eval; /* eval: NULL if there is none */
     beam_schedule schedule;
     beam_target target; /* used if target_active is set */
     beam_checkpoint_state state;
     int64_t total_steps;
-    double *stats;  /* [moe layers][BEAM_STAT_EXPERTS + E] of the last step */
+    beam_leaf_sums leaves;
+    double *sums;   /* [leaves.n + 1 + units of the shard] of the last step, over all ranks: losses,
+                       [moe layers][BEAM_STAT_EXPERTS + E], stop requests, squares of gradients */
     double *active; /* [moe layers] kept experts per token in the last step */
 } beam_trainer;
 
@@ -37,21 +51,26 @@ typedef struct {
     double avg_active, penalty, grad_norm, learning_rate;
     int64_t targets, tokens;
     bool skipped; /* nothing was updated: a non-finite loss or gradient, or no target in the step's rows */
+    bool stop;    /* a signal has asked some rank to save and stop */
 } beam_step_result;
 
-/* Builds everything a run needs, at step 0. On failure close is still needed. */
-beam_status beam_trainer_open(beam_trainer *t, const beam_config *c);
+/* Builds everything a run needs, at step 0, on every rank of `comm`, which must outlive the trainer. All
+ * ranks fail alike. On failure close is still needed. */
+beam_status beam_trainer_open(beam_trainer *t, const beam_config *c, beam_comm *comm);
 void beam_trainer_close(beam_trainer *t);
 
-/* One optimizer step. BEAM_ENUMERIC, with *out and the state as after any step, when more than
- * config->max_skipped_steps in a row were not finite; after another failure the step did not happen. */
+/* One optimizer step; the same result on every rank. BEAM_ENUMERIC, with *out and the state as after any
+ * step, when more than config->max_skipped_steps in a row were not finite; after another failure, of which
+ * the other ranks do not know, the step did not happen. */
 beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out);
 
-/* Everything that decides the following steps, into and out of a checkpoint. */
+/* Everything that decides the following steps, into and out of a checkpoint, which rank 0 writes or reads.
+ * All ranks fail alike. */
 beam_status beam_trainer_save(beam_trainer *t);
 beam_status beam_trainer_restore(beam_trainer *t, const char *checkpoint);
 
-/* Rows of the evaluation loader's micro-batch. */
+/* Rows of a micro-batch, and of an optimizer step over all ranks. */
 int64_t beam_trainer_rows(const beam_trainer *t);
+int64_t beam_trainer_step_rows(const beam_trainer *t);
 
 #endif

@@ -1,7 +1,8 @@
 /* The optimizer's step and the sum of squares for clipping. */
 #include "kernels/cpu/cpu.h"
 
-enum { CHUNKS = 256 }; /* partial sums of squares */
+/* Sums of squares of a row are taken in pieces, however many rows and threads there are. */
+enum { PIECES = 64, ROWS_AT_ONCE = BEAM_CPU_SCRATCH / (PIECES * (int)sizeof(double)) };
 
 void beam_cpu_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
                     const beam_adamw_args *args)
@@ -26,22 +27,31 @@ void beam_cpu_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_
     }
 }
 
+static double piece_squares(const real *row, int64_t n, int64_t piece)
+{
+    const int64_t size = (n / PIECES + 16) / 16 * 16;
+    const int64_t begin = piece * size < n ? piece * size : n, end = n - begin < size ? n : begin + size;
+    double s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = begin; i < end; i++)
+        s += (double)row[i] * (double)row[i];
+    return s;
+}
+
 void beam_cpu_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x)
 {
-    const int64_t n = beam_count(x), size = (n / CHUNKS + 16) / 16 * 16;
-    const real *at = beam_real(x);
-    double part[CHUNKS];
-#pragma omp parallel for num_threads(be->threads)
-    for (int64_t chunk = 0; chunk < CHUNKS; chunk++) {
-        const int64_t begin = chunk * size < n ? chunk * size : n, end = n - begin < size ? n : begin + size;
-        double s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t i = begin; i < end; i++)
-            s += (double)at[i] * (double)at[i];
-        part[chunk] = s;
+    const int64_t n = x.dim[1];
+    double *part = beam_cpu_scratch(be);
+    for (int64_t first = 0; first < x.dim[0]; first += ROWS_AT_ONCE) {
+        const int64_t rows = x.dim[0] - first < ROWS_AT_ONCE ? x.dim[0] - first : ROWS_AT_ONCE;
+        const real *at = beam_real(x) + first * n;
+        double *total = (double *)sum.data + first;
+#pragma omp parallel for collapse(2) num_threads(be->threads)
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t piece = 0; piece < PIECES; piece++)
+                part[row * PIECES + piece] = piece_squares(at + row * n, n, piece);
+        for (int64_t row = 0; row < rows; row++)
+            for (int piece = 0; piece < PIECES; piece++)
+                total[row] += part[row * PIECES + piece];
     }
-    double total = 0;
-    for (int chunk = 0; chunk < CHUNKS; chunk++)
-        total += part[chunk];
-    *(double *)sum.data += total;
 }

@@ -27,28 +27,17 @@ static __global__ void adamw_kernel(float *value, const float *grad, float *m, f
     });
 }
 
-constexpr int sum_chunks = 256; /* partial sums of squares */
-
-/* A block takes a chunk. */
-static __global__ void sum_squares_partials(double *partial, const float *x, int64_t n)
+/* A block takes a row of n numbers. */
+static __global__ void sum_squares_kernel(double *sum, const float *x, int64_t n)
 {
     BEAM_SHARED(double, part, 32);
-    const int64_t size = (n + gridDim.x - 1) / gridDim.x, begin = blockIdx.x * size;
-    const int64_t end = begin + size < n ? begin + size : n;
-    double sum = 0;
-    for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x)
-        sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    sum = block_sum(sum, part);
+    const float *row = x + blockIdx.x * n;
+    double squares = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x)
+        squares += static_cast<double>(row[i]) * static_cast<double>(row[i]);
+    squares = block_sum(squares, part);
     if (threadIdx.x == 0)
-        partial[blockIdx.x] = sum;
-}
-
-static __global__ void add_partials(double *sum, const double *partial)
-{
-    BEAM_SHARED(double, part, 32);
-    const double all = block_sum(partial[threadIdx.x], part);
-    if (threadIdx.x == 0)
-        *sum += all;
+        sum[blockIdx.x] += squares;
 }
 
 void beam_cuda_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam_tensor m, beam_tensor v,
@@ -75,8 +64,6 @@ void beam_cuda_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam
 
 void beam_cuda_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x)
 {
-    double *partial = static_cast<double *>(beam_cuda_scratch(be, sum_chunks * sizeof(double)));
-    launch(be, sum_squares_partials, sum_chunks, threads_per_block, 0, partial, data_of<float>(x),
-           beam_count(x));
-    launch(be, add_partials, 1, sum_chunks, 0, data_of<double>(sum), partial);
+    launch(be, sum_squares_kernel, static_cast<unsigned>(x.dim[0]), threads_per_block, 0,
+           data_of<double>(sum), data_of<float>(x), x.dim[1]);
 }

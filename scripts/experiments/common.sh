@@ -1,4 +1,5 @@
-# What the experiments share; sourced by them with the table's name in $table. Results that are there are not made
+# What the experiments share; sourced by them with the table's name in $table, and in $model the base model if it is not
+# the shipped one. Results that are there are not made
 # again, so a script that was stopped goes on.
 #
 # $eval_options: more options for every evaluation.
@@ -11,7 +12,7 @@ cd "$(dirname "$0")/../.."
 beam=${BEAM:-build/cpu/cli/beam}
 seeds=${SEEDS:-1 2 3}
 out=runs/experiments
-model=runs/books-moe
+model=${model:-examples/tiny-moe}
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 mkdir -p "$out/$table"
 
@@ -54,7 +55,7 @@ trained() {
         folder=$out/$table/$series/$point/seed-$seed
         if [ ! -s "$folder/peps.json" ]; then
             # shellcheck disable=SC2086 # KEYS is a list
-            "$beam" train configs/experiments.yaml "output_dir=$folder/run" "seed=$seed" "$@" ${KEYS:-}
+            "$beam" train configs/experiments.yaml "model_name_or_path=$model" "output_dir=$folder/run" "seed=$seed" "$@" ${KEYS:-}
             evaluate "$folder" --run "$folder/run"
             rm -r "$folder/run"/checkpoint-*
         fi

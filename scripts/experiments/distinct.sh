@@ -9,7 +9,7 @@ for k in 4 3 2; do
     rule top-k $k --top-k $k
 done
 for target in 3 2; do
-    for weight in 0 0.3 1 3; do
+    for weight in 0 1 3; do
         trained "target $target" "union $weight" mask.target_active=$target mask.union_penalty=$weight mask.union_batch=8
     done
 done

@@ -15,7 +15,9 @@ for target in 3 1.5; do
     trained "teacher alone" $target $at distill.weight=1
     trained "teacher and give-back" $target $at distill.weight=0.5 mask.give_back=true
     trained "super experts protected" $target $at mask.protect=auto
-    trained "four times the steps" $target $at max_steps=800
-    trained "router terms alone, four times the steps" $target $at mask.token_features=false max_steps=800
+    trained "rate 1e-3" $target $at learning_rate=1e-3
+    trained "router terms alone, rate 1e-3" $target $at mask.token_features=false learning_rate=1e-3
+    trained "four times the steps" $target $at max_steps=560
+    trained "router terms alone, four times the steps" $target $at mask.token_features=false max_steps=560
 done
 write "Extensions, on and off"

@@ -23,8 +23,16 @@ def read(folder):
         series, point = path.parts[-4:-2]
         result = json.loads(path.read_text())
         kept = {"seed": int(path.parts[-2].split("-")[1]), **{k: result[k] for k in KEEP if k in result}}
+        kept |= last_steps(path.parent / "run/metrics.jsonl")
         rows.setdefault((series, point), {}).setdefault(path.stem, []).append(kept)
     return rows
+
+
+def last_steps(path):
+    """Avg-K of a run's last ten steps, on the training text; nothing where there was no run."""
+    steps = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    active = [s["avg_active"] for s in steps if "avg_active" in s][-10:]
+    return {"training_active": statistics.mean(active)} if active else {}
 
 
 def spread(values, form, scale=1.0):
@@ -43,6 +51,7 @@ def line(series, point, results, base):
     cells = [series, point, str(len(results)), spread(active, "{:.2f}"),
              spread(saved, "{:.1f} %", 100), spread(gap, "{:+.4f}"),
              spread(kept, "{:.2f} %", 100)]
+    cells.append(spread([r["training_active"] for r in results], "{:.2f}") if "training_active" in results[0] else "")
     if "distinct_experts" in results[0]:
         last = max(results[0]["distinct_experts"], key=int)
         cells.append(spread([r["distinct_experts"][last] for r in results], "{:.1f}") + f" of B = {last}")
@@ -53,7 +62,8 @@ def table(rows, text):
     base = rows[next(k for k in rows if k[0] == "base")][text][0]
     order = sorted((k for k in rows if text in rows[k]),
                    key=lambda k: (k[0] != "base", k[0], -statistics.mean(r["avg_active"] for r in rows[k][text])))
-    head = "| series | point | seeds | Avg-K | MoE FLOPs saved | loss above base, nats | accuracy kept | distinct experts |"
+    head = ("| series | point | seeds | Avg-K | MoE FLOPs saved | loss above base, nats | accuracy kept "
+            "| Avg-K in training | distinct experts |")
     lines = [f"## {text}: {TEXTS[text]}", "",
              f"Base: loss {base['loss']:.4f} nats, accuracy {100 * base['accuracy']:.2f} %, {base['tokens']} tokens.", "",
              head, "|" + "---|" * (head.count("|") - 1)]

@@ -23,6 +23,10 @@ expect 0 "\"trained_parameters\":13278," estimate run.yaml trainable=all --json
 expect 0 "\"fits\":true,\"advice\":[]" estimate random:config.json --json
 expect 2 "unknown key \"sed\"" estimate run.yaml sed=1
 expect 2 "none.yaml" estimate none.yaml
+expect 0 "memory of training, of each rank" estimate run.yaml --ranks 4
+check "and what it receives" grep -q "gradients of other ranks" out
+expect 0 "\"ranks\":4," estimate run.yaml --ranks 4 --json
+expect 2 "--ranks 0: expected a number from 1" estimate run.yaml --ranks 0
 
 # A folder that was not downloaded whole is enough.
 mkdir base

@@ -4,7 +4,7 @@ set -eu
 check=$1
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-mkdir -p "$root/core" "$root/kernels/cpu" "$root/data" "$root/train" "$root/cli"
+mkdir -p "$root/core" "$root/kernels/cpu" "$root/data" "$root/train" "$root/cli" "$root/model" "$root/comm"
 
 # put FILE LINE: a tree with just this line in this file.
 put() {
@@ -31,6 +31,8 @@ accepts data/a.c '#include <openssl/evp.h>'
 accepts train/config_yaml.c '#include <libfyaml.h>'
 accepts train/a.c '#include "data/file.h"'
 accepts cli/a.c '#include "kernels/ops.h"'
+accepts model/a.c '#include "comm/comm.h"'
+rejects comm/a.c '#include "model/model.h"'
 rejects core/a.c '#include "train/config.h"'
 rejects kernels/cpu/a.c '#include "data/file.h"'
 rejects data/a.c '#  include  "kernels/ops.h"'

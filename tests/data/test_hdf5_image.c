@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/rng.h"
 #include "data/cmocka_all.h"
@@ -112,6 +113,23 @@ static void round_trip(void **state)
     beam_h5_close(twin);
     beam_h5_close(f);
     free(image);
+    free_arrays(a);
+}
+
+/* At another second of the day too. */
+static void equal_content_is_equal_bytes(void **state)
+{
+    (void)state;
+    array a[ARRAYS];
+    size_t size, again;
+    make_arrays(a);
+    void *image = make_image(a, 10, &size);
+    usleep(1100000);
+    void *other = make_image(a, 10, &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(image, other, size);
+    free(image);
+    free(other);
     free_arrays(a);
 }
 
@@ -266,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
+        cmocka_unit_test(equal_content_is_equal_bytes),
         cmocka_unit_test(another_shape_or_type_is_refused),
         cmocka_unit_test(long_texts_and_many_arrays),
         cmocka_unit_test(a_name_cannot_be_used_twice),

@@ -73,7 +73,7 @@ static void compare_adamw(hf_fixture *f, hf_errors *e)
     beam_adamw_state optimizer;
     beam_model *m = hf_fixture_model(f, BEAM_SCOPE_ALL, false);
     float *want = hf_fixture_expect(f, "adamw.losses", BEAM_F32, STEPS);
-    hf_need(beam_adamw_open(&optimizer, beam_model_params(m), &f->be));
+    hf_need(beam_adamw_open_whole(&optimizer, beam_model_params(m), beam_model_grads(m), &f->be));
     for (int64_t step = 1; step <= STEPS; step++) {
         const double loss = forward_and_backward(m, &f->batch, 0);
         hf_worst(&e->adamw, fabs(loss - (double)want[step - 1]));

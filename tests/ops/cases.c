@@ -583,7 +583,8 @@ const op_case op_cases[] = {
     {"adamw", &op_adamw, {.D = 1003, .M = 5, .alpha = 0.5, .beta = 0.1}, 1e-6, 2e-2},
     {"adamw no decay", &op_adamw, {.D = 37, .M = 3, .alpha = 1}, 1e-6, 2e-2},
     {"sum_squares", &op_sum_squares, {.T = 1, .D = 1}, 1e-6, 1e-2},
-    {"sum_squares large", &op_sum_squares, {.T = 111, .D = 1009}, 1e-6, 1e-2},
+    {"sum_squares rows", &op_sum_squares, {.T = 111, .D = 1009}, 1e-6, 1e-2},
+    {"sum_squares long", &op_sum_squares, {.T = 3, .D = 70001}, 1e-6, 1e-2},
 };
 
 const int op_case_count = sizeof op_cases / sizeof op_cases[0];

@@ -125,5 +125,8 @@ void reference_adamw(beam_backend *be, beam_tensor value, beam_tensor grad, beam
 void reference_sum_squares(beam_backend *be, beam_tensor sum, beam_tensor x)
 {
     (void)be;
-    *reference_f64(sum) += dot(x.data, x.data, beam_count(x));
+    for (int64_t i = 0; i < x.dim[0]; i++) {
+        const double *row = reference_f64(x) + i * x.dim[1];
+        reference_f64(sum)[i] += dot(row, row, x.dim[1]);
+    }
 }

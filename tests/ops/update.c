@@ -36,7 +36,7 @@ const op_kind op_adamw = {"adamw", adamw_build, adamw_run, NULL};
 static void sum_squares_build(op_fixture *f)
 {
     op_wide_input(f, VALUE, "x", 1, BEAM_DIMS(f->shape.T, f->shape.D));
-    test_fill(op_declare(f, SUM, "sum", OP_OUTPUT, BEAM_F64, BEAM_DIMS(1)), 2.5);
+    test_fill(op_declare(f, SUM, "sum", OP_OUTPUT, BEAM_F64, BEAM_DIMS(f->shape.T)), 2.5);
     f->run.flops = 2.0 * (double)(f->shape.T * f->shape.D);
 }
 

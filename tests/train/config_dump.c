@@ -23,7 +23,7 @@ static void loads_back(const char *text)
     assert_int_equal(load(plain, &again, NULL, NULL), BEAM_OK);
     char *second = printed(beam_config_dump, &again, NULL);
     assert_string_equal(plain, second);
-    assert_true(beam_config_hash(&c) == beam_config_hash(&again));
+    assert_true(beam_config_hash(&c, 1) == beam_config_hash(&again, 1));
     free(second);
     if (load(commented, &again, NULL, NULL) != BEAM_OK)
         fail_msg("%s", beam_last_error());

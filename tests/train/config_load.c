@@ -116,7 +116,7 @@ static void test_hash_sees_numbers_only(void **state)
                                                    "dataset=elsewhere/train.h5", "save_steps=7"));
     const beam_config seed = loaded(NEEDED, SAYING("seed=43"));
     const beam_config rate = loaded(NEEDED, SAYING("learning_rate=0.0010000000000000002"));
-    assert_true(beam_config_hash(&a) == beam_config_hash(&same));
+    assert_true(beam_config_hash(&a, 1) == beam_config_hash(&same, 1));
     static const char *const keys[] = {
         "mask.form=soft",       "mask.temperature=2",    "mask.temperature_end=2",
         "mask.penalty_norm=l2", "mask.union_penalty=2",  "mask.union_batch=2",
@@ -124,15 +124,27 @@ static void test_hash_sees_numbers_only(void **state)
         "distill.weight=1",     "distill.temperature=2", "trainable=masks+router",
         "num_experts_per_tok=2"};
     enum { KEYS = sizeof keys / sizeof *keys };
-    uint64_t hash[KEYS + 1] = {[KEYS] = beam_config_hash(&a)};
+    uint64_t hash[KEYS + 1] = {[KEYS] = beam_config_hash(&a, 1)};
     for (int i = 0; i < KEYS; i++) {
         const beam_config c = loaded(NEEDED, SAYING(keys[i]));
-        hash[i] = beam_config_hash(&c);
+        hash[i] = beam_config_hash(&c, 1);
         for (int j = 0; j <= KEYS; j++)
             assert_true(j == i || (j > i && j < KEYS) || hash[i] != hash[j]);
     }
-    assert_true(beam_config_hash(&a) != beam_config_hash(&seed));
-    assert_true(beam_config_hash(&a) != beam_config_hash(&rate));
+    assert_true(beam_config_hash(&a, 1) != beam_config_hash(&seed, 1));
+    assert_true(beam_config_hash(&a, 1) != beam_config_hash(&rate, 1));
+}
+
+/* Ranks times micro-batches of each is what counts. */
+static void test_hash_of_ranks(void **state)
+{
+    (void)state;
+    const beam_config one = loaded(NEEDED, NULL),
+                      two = loaded(NEEDED, SAYING("gradient_accumulation_steps=2")),
+                      four = loaded(NEEDED, SAYING("gradient_accumulation_steps=4"));
+    assert_true(beam_config_hash(&one, 4) == beam_config_hash(&four, 1));
+    assert_true(beam_config_hash(&two, 2) == beam_config_hash(&four, 1));
+    assert_true(beam_config_hash(&two, 4) != beam_config_hash(&four, 1));
 }
 
 int main(void)
@@ -145,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_command_line_wins),
         cmocka_unit_test(test_target_replaces_the_default_penalty),
         cmocka_unit_test(test_hash_sees_numbers_only),
+        cmocka_unit_test(test_hash_of_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,8 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
     beam_model *m;
     beam_adamw_state adamw;
     beam_tree tree;
-    assert_int_equal(beam_memory_measure(&need, config, options, PASSES, be->real), BEAM_OK);
+    const beam_training training = {.accumulation = PASSES};
+    assert_int_equal(beam_memory_measure(&need, config, options, &training, be->real), BEAM_OK);
     if (beam_model_open(&m, config, options, be) != BEAM_OK)
         fail_msg("%s", beam_last_error());
     const beam_memory_plan taken = beam_model_memory(m);
@@ -75,7 +76,8 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
     assert_int_equal(need.model.activations, taken.activations);
     assert_int_equal(need.model.scratch, taken.scratch);
     if (options->scope != BEAM_SCOPE_NONE) {
-        assert_int_equal(beam_adamw_open(&adamw, beam_model_params(m), be), BEAM_OK);
+        assert_int_equal(beam_adamw_open_whole(&adamw, beam_model_params(m), beam_model_grads(m), be),
+                         BEAM_OK);
         assert_int_equal(beam_tree_open(&tree, beam_model_grads(m), PASSES, be), BEAM_OK);
         assert_int_equal(need.optimizer, adamw.bytes);
         assert_int_equal(need.accumulation, tree.bytes);
@@ -119,7 +121,7 @@ static void estimate_of_a_configuration(void **state)
     read_model(0);
     beam_config c = configure(masks, 3);
     beam_estimate e, less;
-    assert_int_equal(beam_estimate_make(&c, &e), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &e), BEAM_OK);
     /* Two MoE layers of 6 experts: W_m, b, a, c. */
     assert_int_equal(e.count.gates, 2 * (6 * 16 + 6 + 1 + 2));
     assert_int_equal(e.train.trained, e.count.gates);
@@ -129,20 +131,39 @@ static void estimate_of_a_configuration(void **state)
     assert_int_equal(e.train.accumulation, 0);
     assert_true(e.eval.total < e.train.total && e.eval.optimizer == 0 && e.eval.model.gradients == 0);
     c.gradient_checkpointing = true;
-    assert_int_equal(beam_estimate_make(&c, &less), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &less), BEAM_OK);
     assert_true(less.train.model.activations < e.train.model.activations);
     assert_true(less.step_flops == e.step_flops);
     c.trainable = BEAM_TRAIN_ALL;
-    assert_int_equal(beam_estimate_make(&c, &less), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &less), BEAM_OK);
     assert_int_equal(less.train.trained, e.count.total + e.count.gates);
     assert_true(less.step_flops > e.step_flops);
     c.cutoff_len = 1 << 20;
     c.per_device_train_batch_size = 1 << 16;
-    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_int_equal(beam_estimate_make(&c, 1, &e), BEAM_ECONFIG);
     assert_true(message_has("a micro-batch may have up to 2^31 - 1 tokens"));
 }
 
 /* The teacher's pass runs all candidates and no gates; soft masks drop nothing. */
+static void ranks_share_experts(void **state)
+{
+    (void)state;
+    const char *keys[] = {"cutoff_len=64", "expert_parallel=2"};
+    const beam_model_config m = read_model(0);
+    const beam_config all = configure(keys, 1), share = configure(keys, 2);
+    beam_estimate e, less;
+    assert_int_equal(beam_estimate_make(&all, 4, &e), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&share, 4, &less), BEAM_OK);
+    const int64_t numbers = beam_moe_layers(&m) * m.experts / 2 * 3 * m.hidden_size * m.moe_intermediate_size;
+    const size_t saved = e.train.model.parameters - less.train.model.parameters;
+    assert_in_range(saved + 4 * BEAM_ALIGN * (size_t)m.layers - 4 * (size_t)numbers, 0,
+                    8 * BEAM_ALIGN * (size_t)m.layers);
+    assert_int_equal(less.train.trained, e.train.trained);
+    assert_int_equal(less.count.total, e.count.total);
+    assert_int_equal(beam_estimate_make(&share, 3, &less), BEAM_ECONFIG);
+    assert_true(message_has("the 3 ranks of this job do not form groups of 2"));
+}
+
 static void teacher_and_soft_masks_cost(void **state)
 {
     (void)state;
@@ -150,9 +171,9 @@ static void teacher_and_soft_masks_cost(void **state)
     read_model(0);
     beam_config c = configure(keys, 3);
     beam_estimate plain, taught, soft;
-    assert_int_equal(beam_estimate_make(&c, &plain), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &plain), BEAM_OK);
     c.distill.weight = 0.5;
-    assert_int_equal(beam_estimate_make(&c, &taught), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &taught), BEAM_OK);
     const beam_model_config base = read_model(0);
     const double forward = beam_flops_of(&base, BEAM_SCOPE_NONE, 10, (double)base.top_k).forward;
     assert_true(fabs(taught.step_flops - plain.step_flops - 30 * forward) <= 1e-9 * taught.step_flops);
@@ -160,14 +181,14 @@ static void teacher_and_soft_masks_cost(void **state)
     assert_true(taught.eval.total == plain.eval.total);
     c.distill.weight = 0;
     c.mask.form = BEAM_FORM_SOFT;
-    assert_int_equal(beam_estimate_make(&c, &soft), BEAM_OK);
+    assert_int_equal(beam_estimate_make(&c, 1, &soft), BEAM_OK);
     assert_true(soft.active == 2 && soft.step_flops > plain.step_flops);
 }
 
 static size_t total_with(const beam_config *c)
 {
     beam_estimate e;
-    assert_int_equal(beam_estimate_make(c, &e), BEAM_OK);
+    assert_int_equal(beam_estimate_make(c, 1, &e), BEAM_OK);
     return e.train.total;
 }
 
@@ -186,7 +207,7 @@ static void advice_is_followed(void **state)
     changed.gradient_accumulation_steps = 2;
     const size_t half = total_with(&changed);
     assert_true(half < total_with(&c));
-    assert_int_equal(beam_estimate_advise(&c, (int64_t)half, advice, &n), BEAM_OK);
+    assert_int_equal(beam_estimate_advise(&c, 1, (int64_t)half, advice, &n), BEAM_OK);
     assert_in_range(n, 1, BEAM_ADVICE);
     bool found = false;
     for (int i = 0; i < n; i++) {
@@ -198,7 +219,7 @@ static void advice_is_followed(void **state)
     changed = c;
     changed.gradient_checkpointing = true;
     const size_t recomputed = total_with(&changed);
-    assert_int_equal(beam_estimate_advise(&c, (int64_t)recomputed, advice, &n), BEAM_OK);
+    assert_int_equal(beam_estimate_advise(&c, 1, (int64_t)recomputed, advice, &n), BEAM_OK);
     assert_true(n > 0);
     assert_string_equal(advice[0].keys, "gradient_checkpointing=true");
     assert_int_equal(advice[0].total, recomputed);
@@ -208,12 +229,12 @@ static void advice_is_followed(void **state)
     changed.trainable = BEAM_TRAIN_MASKS;
     changed.cutoff_len = 128;
     const size_t least = total_with(&changed);
-    assert_int_equal(beam_estimate_advise(&c, (int64_t)least, advice, &n), BEAM_OK);
+    assert_int_equal(beam_estimate_advise(&c, 1, (int64_t)least, advice, &n), BEAM_OK);
     assert_int_equal(n, 1);
     assert_string_equal(advice[0].keys,
                         "trainable=masks gradient_checkpointing=true per_device_train_batch_size=1 "
                         "gradient_accumulation_steps=12 cutoff_len=128");
-    assert_int_equal(beam_estimate_advise(&c, (int64_t)least - 1, advice, &n), BEAM_OK);
+    assert_int_equal(beam_estimate_advise(&c, 1, (int64_t)least - 1, advice, &n), BEAM_OK);
     assert_int_equal(n, 0);
 }
 
@@ -232,7 +253,7 @@ static void larger_than_any_machine_is_refused(void **state)
     scratch_text("huge/config.json", huge);
     assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
     assert_int_equal(
-        beam_model_source_open(scratch_path("huge"), &(beam_gate_request){0}, &options, 0, 1, &be, &m),
+        beam_model_source_open(scratch_path("huge"), &(beam_gate_request){0}, &options, NULL, 1, &be, &m),
         BEAM_ECONFIG);
     assert_null(m);
     assert_true(message_has("huge: needs "));
@@ -255,7 +276,7 @@ static void larger_than_64_bits_is_refused(void **state)
     beam_estimate e;
     scratch_text("config.json", largest);
     beam_config c = configure(all, 2);
-    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_int_equal(beam_estimate_make(&c, 1, &e), BEAM_ECONFIG);
     assert_true(message_has("more than any machine holds"));
     /* Few parameters, but every token takes its part of a large batch. */
     scratch_text("config.json", "{\"model_type\": \"mixtral\", \"vocab_size\": 16, \"hidden_size\": 8, "
@@ -263,19 +284,23 @@ static void larger_than_64_bits_is_refused(void **state)
                                 "\"num_key_value_heads\": 1, \"num_local_experts\": 4096, "
                                 "\"num_experts_per_tok\": 4096, \"intermediate_size\": 1048576}");
     c = configure(wide, 2);
-    assert_int_equal(beam_estimate_make(&c, &e), BEAM_ECONFIG);
+    assert_int_equal(beam_estimate_make(&c, 1, &e), BEAM_ECONFIG);
     assert_true(message_has("more than any machine holds"));
 }
 
 static void memory_is_required(void **state)
 {
     (void)state;
-    const beam_memory_need need = {.total = 1000, .model = {.parameters = 900}};
+    const beam_memory_need need = {.total = 1000, .model = {.parameters = 900}, .here = 1};
     const beam_host_memory unknown = {0}, small = {.total = 700, .available = 700, .swap = 299},
                            swapped = {.total = 700, .available = 600, .swap = 300};
     assert_int_equal(beam_memory_require("m", &need, &unknown), BEAM_OK);
     assert_int_equal(beam_memory_require("m", &need, &small), BEAM_ECONFIG);
     assert_int_equal(beam_memory_require("m", &need, &swapped), BEAM_OK);
+    const beam_memory_need two = {.total = 500, .model = {.parameters = 450}, .here = 2};
+    assert_int_equal(beam_memory_require("m", &two, &small), BEAM_ECONFIG);
+    assert_true(message_has("for its 2 ranks on this machine"));
+    assert_int_equal(beam_memory_require("m", &two, &swapped), BEAM_OK);
 }
 
 static bool near(double a, double b)
@@ -352,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_is_what_is_allocated),
         cmocka_unit_test(estimate_of_a_configuration),
+        cmocka_unit_test(ranks_share_experts),
         cmocka_unit_test(teacher_and_soft_masks_cost),
         cmocka_unit_test(advice_is_followed),
         cmocka_unit_test(larger_than_any_machine_is_refused),

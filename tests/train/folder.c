@@ -113,7 +113,7 @@ static int run_on_a_full_disk(const beam_config *c)
     signal(SIGXFSZ, SIG_IGN);
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
         return 99;
-    const beam_status status = beam_train(c, NULL, 0);
+    const beam_status status = tiny_run(c, 0);
     return message_has("metrics.jsonl: cannot write") ? beam_exit_code(status) : 98;
 }
 

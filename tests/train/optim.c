@@ -42,29 +42,53 @@ static void clipping(void **state)
 static void controller(void **state)
 {
     (void)state;
-    const beam_target t = {.target = 2, .rate = 0.1, .k = 4, .warmup = 0};
+    const beam_target t = {.target = 2, .rate = 0.1, .k = 4, .warmup = 0, .total = 10000};
     beam_target_state s = {.base = 0, .average_active = -1};
     assert_true(beam_target_penalty(&t, &s, 0) == 0);
     beam_target_update(&t, &s, 1, 4);
-    assert_true(near(s.average_active, 4) && near(s.base, 0.1 * 2 / 4));
-    assert_true(near(beam_target_penalty(&t, &s, 1), 0.05 + 0.1 * 50 * 2 / 4));
+    assert_true(near(s.average_active, 4) && near(s.base, 0.1 * log(2)));
+    assert_true(near(beam_target_penalty(&t, &s, 1), 0.1 * log(2) + 0.1 * 20 * log(2)));
     beam_target_update(&t, &s, 2, 3);
-    assert_true(near(s.average_active, 4 - 1.0 / 3) && near(s.base, 0.05 + 0.1 * (2 - 1.0 / 3) / 4));
+    assert_true(near(s.average_active, 4 - 1.0 / 3) && near(s.base, 0.1 * (log(2) + log(11.0 / 6))));
     for (int i = 3; i < 200; i++)
         beam_target_update(&t, &s, i, 1);                              /* below the target */
     assert_true(s.base == 0 && beam_target_penalty(&t, &s, 200) < -1); /* and opens masks again */
+    beam_target_update(&t, &s, 200, 0);
+    assert_true(isfinite(beam_target_penalty(&t, &s, 200)));
 
-    const beam_target slow = {.target = 2, .rate = 0.1, .k = 4, .warmup = 10};
+    const beam_target slow = {.target = 2, .rate = 0.1, .k = 4, .warmup = 10, .total = 10000};
     s = (beam_target_state){.base = 0.2, .average_active = 3};
     beam_target_update(&slow, &s, 5, 3); /* halfway the goal is 3 itself, and nothing is remembered yet */
     assert_true(near(s.base, 0.2) && near(beam_target_penalty(&slow, &s, 5), 0.2));
+}
+
+/* The last seventh: beta stands still, and what is left of the error moves the gates themselves. */
+static void controller_offset(void **state)
+{
+    (void)state;
+    const beam_target t = {.target = 2, .rate = 0.1, .k = 8, .warmup = 10, .total = 70};
+    beam_target_state s = {.base = 0.4, .average_active = 3};
+    assert_true(beam_target_offset(&t, &s, 60) == 0);
+    assert_true(beam_target_penalty(&t, &s, 59) > 0.5);
+    assert_true(near(beam_target_offset(&t, &s, 61), -log(1.5)));
+    assert_true(near(beam_target_penalty(&t, &s, 60), 0.4));
+    double active = 3;
+    for (int64_t step = 61; step <= 70; step++) { /* a plant whose average follows the logits at once */
+        beam_target_update(&t, &s, step, active);
+        active *= exp(0.5 * beam_target_offset(&t, &s, step));
+    }
+    assert_true(near(s.base, 0.4));
+    assert_true(fabs(active - 2) <= 0.05);
+
+    const beam_target all_warmup = {.target = 2, .rate = 0.1, .k = 8, .warmup = 70, .total = 70};
+    assert_true(beam_target_offset(&all_warmup, &s, 70) == 0);
 }
 
 /* A plant as masks are: the average falls at a speed that the penalty decides. */
 static void controller_settles(void **state)
 {
     (void)state;
-    const beam_target t = {.target = 2, .rate = 0.1, .k = 8, .warmup = 100};
+    const beam_target t = {.target = 2, .rate = 0.1, .k = 8, .warmup = 100, .total = 10000};
     beam_target_state s = {.base = 0, .average_active = -1};
     double active = 8, lowest = 8;
     for (int64_t i = 1; i <= 600; i++) {
@@ -117,7 +141,8 @@ static void tree(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schedules),          cmocka_unit_test(clipping), cmocka_unit_test(controller),
+        cmocka_unit_test(schedules),          cmocka_unit_test(clipping),
+        cmocka_unit_test(controller),         cmocka_unit_test(controller_offset),
         cmocka_unit_test(controller_settles), cmocka_unit_test(tree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

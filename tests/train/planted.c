@@ -46,7 +46,7 @@ beam_model *planted_open(beam_backend *be, int64_t tokens)
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = tokens};
     planted_need(beam_backend_cpu(be, 1));
     snprintf(name, sizeof name, "random:%s", scratch_path("config.json"));
-    planted_need(beam_model_source_open(name, &(beam_gate_request){0}, &options, 0, 42, be, &m));
+    planted_need(beam_model_source_open(name, &(beam_gate_request){0}, &options, NULL, 42, be, &m));
     return m;
 }
 

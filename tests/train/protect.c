@@ -207,7 +207,7 @@ static tally check_folder(const char *folder, const beam_protect *protect)
     beam_model *m;
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = MOST_TOKENS};
     planted_need(beam_backend_cpu(&be, 1));
-    planted_need(beam_model_source_open(folder, &(beam_gate_request){0}, &options, 0, 0, &be, &m));
+    planted_need(beam_model_source_open(folder, &(beam_gate_request){0}, &options, NULL, 0, &be, &m));
     const tally t = check_model(m, protect);
     beam_model_close(m);
     beam_backend_close(&be);

@@ -147,7 +147,7 @@ static void open_models(models *m, const beam_config *c)
     const beam_model_options options = {.scope = BEAM_SCOPE_NONE, .max_tokens = 64};
     assert_int_equal(beam_backend_cpu(&m->be, 1), BEAM_OK);
     assert_int_equal(
-        beam_model_source_open(c->model_name_or_path, &gates, &options, 1, c->seed, &m->be, &m->before),
+        beam_model_source_open(c->model_name_or_path, &gates, &options, NULL, c->seed, &m->be, &m->before),
         BEAM_OK);
     assert_int_equal(beam_model_source_run(c->output_dir, 64, &m->be, &m->after, &info), BEAM_OK);
 }

@@ -73,9 +73,19 @@ beam_config tiny_run_config(const char *name, const char *const overrides[])
     return c;
 }
 
+beam_status tiny_run(const beam_config *c, int64_t stop_after)
+{
+    beam_comm alone;
+    beam_status status = beam_comm_open(&alone);
+    if (!status)
+        status = beam_train(c, NULL, stop_after, &alone);
+    beam_comm_close(&alone);
+    return status;
+}
+
 void tiny_run_expect(const beam_config *c, int64_t stop_after, beam_status expected)
 {
-    const beam_status status = beam_train(c, NULL, stop_after);
+    const beam_status status = tiny_run(c, stop_after);
     if (status != expected)
         fail_msg("%s: status %d instead of %d: %s", c->output_dir, status, expected, beam_last_error());
 }

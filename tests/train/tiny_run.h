@@ -13,7 +13,10 @@ int tiny_run_open(void **state);
  * each. Overrides are "key=value", the last is NULL. */
 beam_config tiny_run_config(const char *name, const char *const overrides[]);
 
-/* beam_train, with the message printed when the status is not the expected one. */
+/* beam_train in this process alone. */
+beam_status tiny_run(const beam_config *c, int64_t stop_after);
+
+/* The same, with the message printed when the status is not the expected one. */
 void tiny_run_expect(const beam_config *c, int64_t stop_after, beam_status expected);
 
 /* Both runs ended in the same state: every array of the newest checkpoints bit for bit, the scalars, and the

@@ -1,0 +1,26 @@
+# BEAM_MPI: AUTO uses MPI where it is, ON insists, OFF never looks. Only comm links it (BEAM_MPI_TARGET).
+set(BEAM_MPI AUTO CACHE STRING "training with several processes: AUTO, ON or OFF")
+set_property(CACHE BEAM_MPI PROPERTY STRINGS AUTO ON OFF)
+set(BEAM_MPI_TARGET "")
+
+if(NOT BEAM_MPI STREQUAL "OFF")
+  find_package(MPI QUIET COMPONENTS C)
+  if(MPI_C_FOUND)
+    set(BEAM_MPI_TARGET MPI::MPI_C)
+  else()
+    pkg_check_modules(OMPI QUIET IMPORTED_TARGET ompi-c)
+    find_program(MPIEXEC_EXECUTABLE NAMES mpirun mpiexec)
+    if(OMPI_FOUND)
+      set(BEAM_MPI_TARGET PkgConfig::OMPI)
+    endif()
+  endif()
+endif()
+
+if(BEAM_MPI_TARGET)
+  message(STATUS "MPI: yes")
+elseif(BEAM_MPI STREQUAL "AUTO")
+  message(STATUS "MPI: not found; building for one process (apt-get install -y libopenmpi-dev openmpi-bin)")
+elseif(BEAM_MPI)
+  message(FATAL_ERROR "BEAM_MPI=ON, but MPI was not found. On Debian or Ubuntu:\n"
+    "  apt-get install -y libopenmpi-dev openmpi-bin")
+endif()

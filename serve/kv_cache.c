@@ -1,0 +1,58 @@
+#include "serve/kv_cache.h"
+
+#include <stdlib.h>
+
+static int64_t positions_of(const beam_model_config *c, int64_t layer, int64_t context, int64_t chunk)
+{
+    const int64_t window = c->windowed[layer] ? c->window : 0;
+    return window > 0 && window + chunk - 1 < context ? window + chunk - 1 : context;
+}
+
+static void lay_out(beam_kv_layer *l, const beam_model_config *c, int64_t layer, int64_t sequences,
+                    int64_t context, int64_t chunk, beam_arena *a)
+{
+    const bool latent = c->kv_rank > 0;
+    const int64_t positions = positions_of(c, layer, context, chunk);
+    const int64_t rows = sequences * (latent ? 1 : c->kv_heads) * positions;
+    *l = (beam_kv_layer){.positions = positions,
+                         .key_width = latent ? c->kv_rank + c->rotary_dim : c->head_dim,
+                         .value_width = latent ? c->kv_rank : c->value_dim};
+    l->value_stride = latent ? l->key_width : l->value_width;
+    l->key = beam_push(a, BEAM_F32, BEAM_DIMS(rows, l->key_width)).data;
+    l->value = latent ? l->key : beam_push(a, BEAM_F32, BEAM_DIMS(rows, l->value_width)).data;
+}
+
+size_t beam_kv_cache_measure(const beam_model_config *c, int64_t sequences, int64_t context, int64_t chunk)
+{
+    beam_arena a = beam_arena_measure();
+    beam_kv_layer layer;
+    for (int64_t i = 0; i < c->layers; i++)
+        lay_out(&layer, c, i, sequences, context, chunk, &a);
+    return a.peak;
+}
+
+beam_status beam_kv_cache_open(beam_kv_cache *cache, const beam_model_config *c, int64_t sequences,
+                               int64_t context, int64_t chunk, beam_backend *be)
+{
+    *cache = (beam_kv_cache){.sequences = sequences,
+                             .groups = c->kv_rank > 0 ? 1 : c->kv_heads,
+                             .layers = c->layers,
+                             .layer = calloc((size_t)c->layers, sizeof *cache->layer),
+                             .bytes = beam_kv_cache_measure(c, sequences, context, chunk)};
+    if (!cache->layer)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the list of layers");
+    cache->block = beam_alloc(be, cache->bytes, "keys and values");
+    if (be->status)
+        return be->status;
+    beam_arena a = beam_arena_over(cache->block, cache->bytes);
+    for (int64_t i = 0; i < c->layers; i++)
+        lay_out(&cache->layer[i], c, i, sequences, context, chunk, &a);
+    return BEAM_OK;
+}
+
+void beam_kv_cache_close(beam_kv_cache *cache, beam_backend *be)
+{
+    beam_free(be, cache->block);
+    free(cache->layer);
+    *cache = (beam_kv_cache){0};
+}
