@@ -17,6 +17,7 @@ typedef struct {
     int device, processors; /* streaming multiprocessors */
     void *stream;           /* cudaStream_t; NULL on the host */
     void *blas;             /* kernels/cuda/blas.h; NULL: none */
+    void *tensor_map;       /* kernels/cuda/wgmma.h; NULL: none */
     void *scratch;
     size_t scratch_bytes;
 } beam_cuda_impl;

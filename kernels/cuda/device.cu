@@ -7,6 +7,7 @@
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/devices.h"
+#include "kernels/cuda/wgmma.h"
 
 constexpr size_t scratch_bytes = 64 << 20;
 
@@ -167,6 +168,7 @@ static beam_status fill(beam_backend *out, int device)
             "counting processors"))
         return out->status;
     impl_of(out)->blas = beam_cuda_blas_open();
+    impl_of(out)->tensor_map = beam_cuda_wgmma_open(device);
     impl_of(out)->scratch = beam_cuda_alloc(out, scratch_bytes);
     impl_of(out)->scratch_bytes = scratch_bytes;
     if (out->status == BEAM_ENOMEM)

@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/wgmma.h"
 
 /* Less than a device's, because every test fills it. */
 constexpr size_t scratch_bytes = 4 << 20;
@@ -61,6 +62,12 @@ void beam_cuda_close(beam_backend *be)
 }
 
 bool beam_cuda_blas_gemm(beam_backend *, beam_tensor, beam_tensor, bool, beam_tensor, bool, double, double)
+{
+    return false;
+}
+
+bool beam_cuda_wgmma_grouped(beam_backend *, beam_tensor, beam_tensor, beam_tensor, bool, const beam_route *,
+                             beam_rows_of)
 {
     return false;
 }

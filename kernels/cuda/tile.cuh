@@ -62,22 +62,29 @@ template <class T> struct tile_output {
     float alpha, beta;
     bool aligned; /* as in factor */
 
+    /* N columns, of which the first is a multiple of N; for an aligned output. */
+    template <int N> __device__ void put_vector(int64_t row, int64_t column, pack<float, N> x) const
+    {
+        T *to = c + row * step + column;
+        if (beta != 0) {
+            const pack<float, N> old = load<N>(to);
+            for (int i = 0; i < N; i++)
+                x.at[i] = alpha * x.at[i] + beta * old.at[i];
+        } else {
+            for (int i = 0; i < N; i++)
+                x.at[i] *= alpha;
+        }
+        store(to, x);
+    }
+
     /* `left`: how many columns of c begin at x.at[0], or less than 1. */
     template <int N> __device__ void put_run(int64_t row, int64_t column, int left, pack<float, N> x) const
     {
-        T *to = c + row * step + column;
         if (aligned && left >= N) {
-            if (beta != 0) {
-                const pack<float, N> old = load<N>(to);
-                for (int i = 0; i < N; i++)
-                    x.at[i] = alpha * x.at[i] + beta * old.at[i];
-            } else {
-                for (int i = 0; i < N; i++)
-                    x.at[i] *= alpha;
-            }
-            store(to, x);
+            put_vector(row, column, x);
             return;
         }
+        T *to = c + row * step + column;
         for (int i = 0; i < N; i++)
             if (i < left)
                 to[i] = from_float<T>(beta != 0 ? alpha * x.at[i] + beta * to_float(to[i]) : alpha * x.at[i]);
@@ -85,8 +92,8 @@ template <class T> struct tile_output {
 
     /* Of lane (g, t) of a warp: columns 2t, 2t + 1 of two neighboring groups of 8, in rows that depend on g
      * only. The lanes of a row exchange halves, so that each stores 4 columns of one group and together they
-     * fill whole sectors of memory. */
-    __device__ void put_groups(int64_t row, bool inside, int64_t column, int n, const float *first,
+     * fill whole sectors of memory. The output is aligned, so n is a multiple of 4. */
+    __device__ void put_groups(int row, bool inside, int column, int n, const float *first,
                                const float *second) const
     {
         const int t = static_cast<int>(threadIdx.x) % 4;
@@ -96,9 +103,9 @@ template <class T> struct tile_output {
             got[i] = __shfl_xor_sync(0xffffffffu, odd ? first[i] : second[i], 1);
         const pack<float, 4> x = odd ? pack<float, 4>{{got[0], got[1], second[0], second[1]}}
                                      : pack<float, 4>{{first[0], first[1], got[0], got[1]}};
-        const int64_t mine = column + (odd ? 8 + 2 * (t - 1) : 2 * t);
-        if (inside)
-            put_run<4>(row, mine, n - static_cast<int>(mine), x);
+        const int mine = column + (odd ? 8 + 2 * (t - 1) : 2 * t);
+        if (inside && mine < n)
+            put_vector(row, mine, x);
     }
 };
 

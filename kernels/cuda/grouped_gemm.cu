@@ -4,6 +4,7 @@
 #include "kernels/cuda/ffma.cuh"
 #include "kernels/cuda/groups.cuh"
 #include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/wgmma.h"
 
 struct expert_shape {
     int n, m; /* b[e] is [m,n], or [n,m] transposed */
@@ -66,7 +67,7 @@ void beam_cuda_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam
     const int64_t n = c.dim[1], m = a.dim[1];
     const row_groups groups = groups_of(route, rows);
     const expert_shape s = {static_cast<int>(n), static_cast<int>(m)};
-    if (c.dim[0] == 0 || n == 0)
+    if (c.dim[0] == 0 || n == 0 || be->status || beam_cuda_wgmma_grouped(be, c, a, b, tb, route, rows))
         return;
     with_type(be->real, [&](auto element) {
         using T = decltype(element);
