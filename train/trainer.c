@@ -147,7 +147,7 @@ static void plan_steps(beam_trainer *t)
 static beam_status open_alone(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm->local_rank, c->threads, &t->backend));
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm, c->threads, &t->backend));
     BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
     BEAM_TRY(check_together(t));
@@ -177,6 +177,7 @@ static beam_status agree(const beam_trainer *t)
     const uint64_t eval = t->eval ? beam_loader_hash(t->eval) : 0;
     BEAM_TRY(beam_comm_agree(t->comm, "the version of beam", beam_hash_string(BEAM_VERSION)));
     BEAM_TRY(beam_comm_agree(t->comm, "the configuration", t->state.config_hash));
+    BEAM_TRY(beam_comm_agree(t->comm, "the backend", beam_hash_string(t->backend.ops->name)));
     BEAM_TRY(beam_comm_agree(t->comm, "when to evaluate and save", hash_of_occasions(t->config)));
     BEAM_TRY(beam_comm_agree(t->comm, "the base model", t->state.model_hash));
     BEAM_TRY(beam_comm_agree(t->comm, "the dataset", t->state.data_hash));
