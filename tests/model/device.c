@@ -316,7 +316,7 @@ static void training_follows_in_f32(void **state)
 static void training_follows_in_bf16(void **state)
 {
     (void)state;
-    follows(terms, "bf16=true", 0.02, 0);
+    follows(terms, "bf16=true", 0.05, 0); /* the processor's weights are not rounded here */
 }
 
 int main(int argc, char **argv)
@@ -329,8 +329,8 @@ int main(int argc, char **argv)
     if (argc > 1)
         times = atoi(argv[1]);
     const struct CMUnitTest tests[] = {
-        HF_TEST_VARIANTS(computes_what_the_processor_does),  HF_TEST_VARIANTS(trains_everything),
-        {"repeats", repeats, NULL, NULL, &times}, cmocka_unit_test(training_follows_in_f32),
+        HF_TEST_VARIANTS(computes_what_the_processor_does), HF_TEST_VARIANTS(trains_everything),
+        {"repeats", repeats, NULL, NULL, &times},           cmocka_unit_test(training_follows_in_f32),
         cmocka_unit_test(training_follows_in_bf16),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
