@@ -1,12 +1,12 @@
 #!/bin/sh
-# Builds what a machine with a GPU needs to check beam, with every library it lacks, into one folder:
+# Builds what a machine with a GPU needs to check beam, with every library it lacks, into FOLDER and FOLDER.tar.gz:
 #
 #     scripts/gpu_bundle.sh FOLDER [BUILD]      then, on that machine: FOLDER/gpu_check.sh
 #
 # The folder runs where there is glibc and an NVIDIA driver: no HDF5, OpenBLAS, MPI or compiler. BUILD (default
 # build/bundle) is where it is built: without MPI, for processors from x86-64-v3 on, for sm_90a unless
-# BEAM_CUDA_ARCHS says otherwise. Stops if anything cannot be resolved inside the folder, or if it is larger than
-# BEAM_BUNDLE_MIB (default 64).
+# BEAM_CUDA_ARCHS says otherwise. Stops if anything cannot be resolved inside the folder, or if the archive is larger
+# than BEAM_BUNDLE_MIB (default 64).
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
@@ -55,10 +55,11 @@ for program in $programs; do
         exit 1
     fi
 done
-size=$(du -sm "$out" | cut -f1)
+env -i "$out/beam" --version
+tar -C "$(dirname "$out")" -czf "$out.tar.gz" "$(basename "$out")"
+size=$(($(wc -c <"$out.tar.gz") / 1048576 + 1))
 if [ "$size" -gt "${BEAM_BUNDLE_MIB:-64}" ]; then
-    echo "gpu_bundle: $out has $size MiB, more than ${BEAM_BUNDLE_MIB:-64}" >&2
+    echo "gpu_bundle: $out.tar.gz has $size MiB, more than ${BEAM_BUNDLE_MIB:-64}" >&2
     exit 1
 fi
-env -i "$out/beam" --version
-echo "$out: $size MiB"
+echo "$out.tar.gz: $size MiB"
