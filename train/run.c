@@ -205,7 +205,8 @@ static void describe(beam_trainer *t)
               (double)m.parameters / mib, (double)(m.gradients + t->sum.tree.bytes + t->sum.bytes) / mib,
               (double)t->adamw.bytes / mib, (double)m.activations / mib, (double)m.scratch / mib);
     if (t->backend.device_memory)
-        beam_info("a GPU computes, in %s; backend: cpu takes the processor", beam_dtype_name(t->backend.real));
+        beam_info("a GPU computes, in %s; backend: cpu takes the processor",
+                  beam_dtype_name(t->backend.real));
     if (t->comm->size > 1)
         beam_info("%d ranks over %s: a step is %lld micro-batches of %lld rows", t->comm->size,
                   t->comm->ops->name, (long long)(t->comm->size * t->config->gradient_accumulation_steps),
