@@ -31,7 +31,7 @@ beam_status beam_verb_train(int argc, char **argv)
             "(masks+router), or all its weights (all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
             "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n"
-            "Under mpirun or srun the ranks train together.\n\n"
+            "Under mpirun or srun the ranks train together; SIGUSR1 to the launcher stops them.\n\n"
             "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"
             "files (the same numbers), log.0.txt and checkpoint-NNNNNN/ folders.",
         .examples = "  beam train configs/tiny-moe-masks.yaml\n"
