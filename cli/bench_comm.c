@@ -77,7 +77,7 @@ static beam_status count_gradients(const beam_model_config *config, beam_scope s
     beam_model_weights_measure(&w, &values, &grads);
     beam_model_weights_unlist(&w);
     m->bytes = (int64_t)grads;
-    m->numbers = m->bytes / (int64_t)beam_dtype_size(real);
+    m->numbers = m->bytes / (int64_t)beam_dtype_size(beam_wide_of(real));
     return BEAM_OK;
 }
 
@@ -242,8 +242,8 @@ static beam_status run_job(asked *a)
     beam_comm c;
     beam_backend be = {0};
     BEAM_TRY(beam_comm_open(&c));
-    beam_status s =
-        beam_comm_verdict(&c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, a->threads, &be));
+    beam_status s = beam_comm_verdict(
+        &c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c.local_rank, a->threads, &be));
     if (!s)
         s = run(&c, &be, a);
     s = beam_job_end(&c, "bench", s);

@@ -56,9 +56,9 @@ beam_span beam_sum_own(const beam_sum *s, int b)
 }
 
 /* Bytes of one slot's parts of n elements each. */
-static size_t slot_bytes(const beam_comm *c, beam_dtype real, int64_t n)
+static size_t slot_bytes(const beam_comm *c, beam_dtype type, int64_t n)
 {
-    const size_t bytes = (size_t)n * (size_t)c->size * beam_dtype_size(real);
+    const size_t bytes = (size_t)n * (size_t)c->size * beam_dtype_size(type);
     return (bytes + BEAM_ALIGN - 1) / BEAM_ALIGN * BEAM_ALIGN;
 }
 
@@ -84,7 +84,7 @@ int64_t beam_sum_share(const beam_comm *c, int64_t n)
 beam_status beam_sum_open(beam_sum *s, beam_comm *c, beam_backend *be, beam_tensor grads, int64_t leaves)
 {
     const int64_t n = beam_count(grads);
-    BEAM_ASSERT(grads.ndim == 1 && (n == 0 || grads.dtype == be->real));
+    BEAM_ASSERT(grads.ndim == 1 && (n == 0 || grads.dtype == be->wide));
     *s = (beam_sum){.comm = c, .be = be, .grads = grads, .bucket = bucket_size(n)};
     s->buckets = (int)((n + s->bucket - 1) / s->bucket);
     if (n == 0)

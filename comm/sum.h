@@ -46,7 +46,7 @@ typedef struct {
 size_t beam_sum_bytes(const beam_comm *c, beam_tensor grads);
 int64_t beam_sum_share(const beam_comm *c, int64_t n);
 
-/* For `leaves` leaves per rank and step. `grads` real [n] may be empty. On failure nothing is left to free.
+/* For `leaves` leaves per rank and step. `grads` wide [n] may be empty. On failure nothing is left to free.
  */
 beam_status beam_sum_open(beam_sum *s, beam_comm *c, beam_backend *be, beam_tensor grads, int64_t leaves);
 void beam_sum_close(beam_sum *s);

@@ -9,10 +9,10 @@
 
 typedef struct {
     beam_params params; /* the model's */
-    beam_tensor grads;  /* real [n]: the block that holds the gradients of all that trains */
+    beam_tensor grads;  /* wide [n]: the block that holds the gradients of all that trains */
     beam_span *spans;   /* of that block: what is updated here */
     int n_spans;
-    beam_tensor m, v; /* real [elements of the spans], one span behind the other */
+    beam_tensor m, v; /* wide [elements of the spans], one span behind the other */
     void *block;      /* device memory of both */
     size_t bytes;
 } beam_adamw_state;

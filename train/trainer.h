@@ -30,7 +30,7 @@ typedef struct {
     beam_shard shard;
     beam_adamw_state adamw;    /* of this rank's share */
     beam_tensor squares;       /* f64 [units of the shard] on the device */
-    beam_tensor gate_offset;   /* real [1] on the device */
+    beam_tensor gate_offset;   /* wide [1] on the device */
     beam_loader *train, *eval; /* eval: NULL if there is none */
     beam_schedule schedule;
     beam_target target; /* used if target_active is set */
