@@ -8,7 +8,7 @@ if ! ls "$1"/*.ptxas >/dev/null 2>&1; then
 fi
 awk '
     /Compiling entry function/ { kernel = $0; sub(/^.*function ./, "", kernel); sub(/. for.*$/, "", kernel); kernels++ }
-    /warning|C75[01][08]/ { print FILENAME ": " $0; bad++ }
+    /warning|C75[0-9][0-9]/ { print FILENAME ": " $0; bad++ }
     /bytes stack frame/ && $1 + $5 + $9 > 0 { print FILENAME ": " kernel ": " $0; bad++ }
     /Used [0-9]+ registers/ { sub(/^.*Used /, ""); if ($1 + 0 > most) { most = $1 + 0; by = kernel } }
     END {

@@ -35,7 +35,7 @@ void beam_tree_push(beam_tree *t, beam_backend *be);
 void beam_tree_join(beam_tree *t, beam_backend *be, int64_t first, int64_t n);
 void beam_tree_restart(beam_tree *t);
 
-/* rows real [N,n], the sums of N equal runs of leaves: row 0 becomes the sum of all rows in the tree's order,
+/* rows wide [N,n], the sums of N equal runs of leaves: row 0 becomes the sum of all rows in the tree's order,
  * the others are overwritten. For runs of a power of two leaves that is the sum that one tree over all of
  * them gives. */
 void beam_tree_add_rows(beam_backend *be, beam_tensor rows);

@@ -227,6 +227,8 @@ struct beam_backend {
     beam_dtype real, wide;
     const char *missing; /* the first op asked for that the table does not have; NULL: none */
     int threads;
+    int64_t waits; /* how often the host has waited: downloads, and beam_sync with work since the last wait */
+    bool busy;     /* work since the last wait */
     bool device_memory; /* tensors live where the host, and MPI, cannot read */
     void *stream;       /* with device_memory: the CUDA stream on which all ops run in order */
     void *impl;

@@ -25,28 +25,38 @@ void beam_free(beam_backend *be, void *p)
 
 void beam_upload(beam_backend *be, beam_tensor t, const void *host)
 {
-    if (!be->status)
-        be->ops->upload(be, t.data, host, beam_bytes(t));
+    if (be->status)
+        return;
+    be->busy = true;
+    be->ops->upload(be, t.data, host, beam_bytes(t));
 }
 
 void beam_download(beam_backend *be, void *host, beam_tensor t)
 {
-    if (!be->status)
+    if (!be->status) {
+        be->waits++;
+        be->busy = false;
         be->ops->download(be, host, t.data, beam_bytes(t));
-    else if (beam_bytes(t) > 0)
+    } else if (beam_bytes(t) > 0) {
         memset(host, 0, beam_bytes(t));
+    }
 }
 
 void beam_zero(beam_backend *be, beam_tensor t)
 {
-    if (!be->status)
-        be->ops->zero(be, t.data, beam_bytes(t));
+    if (be->status)
+        return;
+    be->busy = true;
+    be->ops->zero(be, t.data, beam_bytes(t));
 }
 
 beam_status beam_sync(beam_backend *be)
 {
-    if (!be->status)
+    if (!be->status) {
+        be->waits += be->busy;
+        be->busy = false;
         be->ops->sync(be);
+    }
     return be->status;
 }
 
@@ -57,6 +67,7 @@ void beam_backend_close(beam_backend *be)
 
 bool beam_can(beam_backend *be, bool present, const char *op)
 {
+    be->busy = true;
     if (!present) {
         be->missing = op;
         be->status =

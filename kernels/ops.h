@@ -14,11 +14,16 @@
  * how many bytes of `what` were asked for. Free accepts NULL. */
 void *beam_alloc(beam_backend *be, size_t bytes, const char *what);
 void beam_free(beam_backend *be, void *p);
-void beam_upload(beam_backend *be, beam_tensor t, const void *host); /* beam_bytes(t) bytes */
-void beam_download(beam_backend *be, void *host, beam_tensor t);     /* zero-fills on failure */
+
+/* beam_bytes(t) bytes. An upload waits for no work; `host` may be reused when it returns. A download waits
+ * for all work before it, and zero-fills on failure. be->waits counts them. */
+void beam_upload(beam_backend *be, beam_tensor t, const void *host);
+void beam_download(beam_backend *be, void *host, beam_tensor t);
 void beam_zero(beam_backend *be, beam_tensor t);
-/* Waits for all work and returns the sticky status. */
+
+/* Waits for all work and returns the sticky status. Right after a download there is nothing to wait for. */
 beam_status beam_sync(beam_backend *be);
+
 void beam_backend_close(beam_backend *be);
 
 /* Dense. */

@@ -2,20 +2,23 @@
 
 enum { CHUNK_ELEMENTS = 1 << 24 }; /* logits held at a time: 64 MiB in float */
 
+void beam_head_layout_losses(beam_head_saved *s, beam_dtype real, int64_t tokens, bool teacher, beam_arena *a)
+{
+    s->loss = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
+    s->correct = beam_push(a, BEAM_U8, BEAM_DIMS(tokens));
+    if (teacher)
+        s->divergence = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
+}
+
 void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                       bool train, bool teacher, beam_arena *a)
 {
-    *s = (beam_head_saved){0};
     s->in = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
     s->inverse = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
-    s->loss = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
-    s->correct = beam_push(a, BEAM_U8, BEAM_DIMS(tokens));
     if (train)
         s->din = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-    if (teacher) {
+    if (teacher)
         s->teacher = beam_push(a, real, BEAM_DIMS(tokens, c->hidden_size));
-        s->divergence = beam_push(a, beam_wide_of(real), BEAM_DIMS(tokens));
-    }
 }
 
 int64_t beam_head_chunk(const beam_model_config *c)

@@ -9,10 +9,13 @@
 typedef struct {
     beam_tensor in, inverse;         /* norm(x) [T,D], [T] */
     beam_tensor din;                 /* dL/d(norm(x)) [T,D]; absent without gradients */
-    beam_tensor loss, correct;       /* real [T], u8 [T] */
-    beam_tensor teacher, divergence; /* `in` of the teacher [T,D], real [T]; absent without one */
+    beam_tensor loss, correct;       /* wide [T], u8 [T] */
+    beam_tensor teacher, divergence; /* `in` of the teacher [T,D], wide [T]; absent without one */
 } beam_head_saved;
 
+/* loss, correct and divergence, which the host reads after a pass; then the rest. */
+void beam_head_layout_losses(beam_head_saved *s, beam_dtype real, int64_t tokens, bool teacher,
+                             beam_arena *a);
 void beam_head_layout(beam_head_saved *s, const beam_model_config *c, beam_dtype real, int64_t tokens,
                       bool train, bool teacher, beam_arena *a);
 

@@ -69,7 +69,7 @@ beam_status beam_hf_put(beam_backend *be, const beam_hf_tensor *t, beam_tensor p
             BEAM_TRY(beam_tensor_set_f32(be, to, from));
         r += to.dim[0];
     }
-    return beam_sync(be);
+    return be->status;
 }
 
 beam_status beam_hf_get(beam_backend *be, const beam_hf_tensor *t, beam_tensor param, int64_t first,

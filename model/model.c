@@ -10,7 +10,6 @@ static beam_status allocate(beam_model *m)
     beam_backend *be = m->be;
     if (m->options.expert_ranks > 1)
         BEAM_TRY(beam_expert_parallel_open(&m->parallel));
-    BEAM_TRY(beam_model_stage(m, m->options.max_tokens));
     BEAM_TRY(beam_model_weights_alloc(&m->weights, &m->config, m->options.scope, be));
     beam_arena a = beam_arena_measure();
     beam_model_layout(m, &a);
@@ -19,6 +18,7 @@ static beam_status allocate(beam_model *m)
     BEAM_TRY(be->status);
     a = beam_arena_over(m->activation_block, a.peak);
     beam_model_layout(m, &a);
+    BEAM_TRY(beam_model_stage(m, beam_bytes(m->report)));
     const size_t scratch = beam_model_measure_scratch(m);
     m->scratch_block = beam_alloc(be, scratch, "scratch");
     m->scratch = beam_arena_over(m->scratch_block, scratch);
@@ -36,9 +36,8 @@ static beam_status upload_rope(beam_model *m)
     beam_rope_table(cosine, sine, &m->config.rope);
     beam_upload(m->be, m->cosine, cosine.data);
     beam_upload(m->be, m->sine, sine.data);
-    const beam_status status = beam_sync(m->be);
     free(host);
-    return status;
+    return m->be->status;
 }
 
 beam_status beam_model_open(beam_model **out, const beam_model_config *config,
@@ -58,7 +57,7 @@ beam_status beam_model_open(beam_model **out, const beam_model_config *config,
         beam_model_close(m);
         return status;
     }
-    beam_zero(be, m->stats);
+    beam_zero(be, m->report);
     *out = m;
     return BEAM_OK;
 }
@@ -217,7 +216,7 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
 {
     BEAM_ASSERT(grad_scale == 0 || beam_model_trains(m));
     upload_batch(m, batch);
-    m->united = false;
+    m->united = m->reported = false;
     m->distilled = grad_scale != 0 && m->options.distill.weight > 0;
     if (m->distilled)
         teach(m);

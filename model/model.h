@@ -74,7 +74,7 @@ beam_params beam_model_params(beam_model *m);
 beam_backend *beam_model_backend(beam_model *m);
 int64_t beam_model_max_tokens(const beam_model *m);
 
-/* All gradients as one block (real [n], padding is zero), and setting it to zero. They stand in the order of
+/* All gradients as one block (wide [n], padding is zero), and setting it to zero. They stand in the order of
  * the parameters: embedding, layers, norm, head. */
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);

@@ -31,13 +31,15 @@ struct beam_model {
     beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
     beam_tensor load;      /* f64 [2,E+N], where the router trains */
-    beam_tensor dprob;     /* real [E+N] */
+    beam_tensor dprob;     /* wide [E+N] */
     beam_tensor union_sum; /* f64 [2], where masks train */
     beam_tensor stats;     /* f64 [moe layers, BEAM_STAT_EXPERTS + E] */
+    beam_tensor report;    /* u8: these three and the head's losses stand in it, to be fetched at once */
 
     const beam_batch *batch; /* of the last forward pass */
     bool distilled, united;  /* its head and its backward pass had these terms */
-    void *host;              /* staging for transfers: a double per token, three per row of a router */
+    void *host;              /* staging for transfers: the report; three doubles per row of a router */
+    bool reported;           /* host holds the report of the last pass */
 };
 
 static inline bool beam_model_trains(const beam_model *m)
@@ -53,8 +55,8 @@ void beam_model_unprepare(beam_model *m);
 /* `load` of the last forward pass, in m->host. */
 double *beam_model_fetch_load(beam_model *m);
 
-/* Host memory for transfers of passes of at most `tokens` tokens. */
-beam_status beam_model_stage(beam_model *m, int64_t tokens);
+/* Host memory for transfers, of a report of that size. */
+beam_status beam_model_stage(beam_model *m, size_t report);
 
 /* Places every activation in the arena. */
 void beam_model_layout(beam_model *m, beam_arena *a);

@@ -37,10 +37,10 @@ typedef struct {
     beam_expert_rule rule;
     beam_arena *scratch;           /* mark and release around each use */
     beam_tensor position, counted; /* i32 [T], u8 [T] */
-    beam_tensor cosine, sine;      /* real [positions, Dh/2] */
+    beam_tensor cosine, sine;      /* wide [positions, Dh/2] */
     beam_sequences sequences;
     beam_tensor load;      /* f64 [2,E+N] of router_load; absent if nobody needs it */
-    beam_tensor dprob;     /* real [E+N] gradient of the load-balancing loss; absent: none */
+    beam_tensor dprob;     /* wide [E+N] gradient of the load-balancing loss; absent: none */
     beam_mask_terms terms; /* for backward */
     beam_tensor union_sum; /* f64 [2] of union_penalty; absent without such a term */
 } beam_pass;

@@ -26,6 +26,20 @@ static void layout_layers(beam_model *m, beam_arena *a)
     }
 }
 
+static void layout_report(beam_model *m, beam_arena *a)
+{
+    const beam_model_config *c = &m->config;
+    const size_t begin = beam_mark(a);
+    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + c->experts));
+    if (m->options.scope >= BEAM_SCOPE_ROUTERS)
+        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, beam_router_rows(c)));
+    if (beam_model_trains(m))
+        m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
+    beam_head_layout_losses(&m->head, m->be->real, m->options.max_tokens, m->options.distill.weight > 0, a);
+    const int64_t bytes = (int64_t)(beam_mark(a) - begin);
+    m->report = beam_view(m->stats.data, BEAM_U8, BEAM_DIMS(bytes));
+}
+
 void beam_model_layout(beam_model *m, beam_arena *a)
 {
     const beam_model_config *c = &m->config;
@@ -37,13 +51,9 @@ void beam_model_layout(beam_model *m, beam_arena *a)
     m->first = beam_push(a, BEAM_I32, BEAM_DIMS(t + 1));
     m->cosine = beam_push(a, m->be->wide, BEAM_DIMS(t, half));
     m->sine = beam_push(a, m->be->wide, BEAM_DIMS(t, half));
-    m->stats = beam_push(a, BEAM_F64, BEAM_DIMS(beam_moe_layers(c), BEAM_STAT_EXPERTS + c->experts));
-    if (m->options.scope >= BEAM_SCOPE_ROUTERS) {
-        m->load = beam_push(a, BEAM_F64, BEAM_DIMS(2, rows));
+    if (m->options.scope >= BEAM_SCOPE_ROUTERS)
         m->dprob = beam_push(a, m->be->wide, BEAM_DIMS(rows));
-    }
-    if (beam_model_trains(m))
-        m->union_sum = beam_push(a, BEAM_F64, BEAM_DIMS(2));
+    layout_report(m, a);
     beam_head_layout(&m->head, c, m->be->real, t, beam_model_trains(m), m->options.distill.weight > 0, a);
     layout_layers(m, a);
 }
@@ -86,11 +96,11 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
     return m->x && m->saved ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the model");
 }
 
-beam_status beam_model_stage(beam_model *m, int64_t tokens)
+beam_status beam_model_stage(beam_model *m, size_t report)
 {
-    const int64_t loads = 3 * beam_router_rows(&m->config);
-    m->host = malloc((size_t)(tokens > loads ? tokens : loads) * sizeof(double));
-    return m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld token losses", (long long)tokens);
+    const size_t loads = 3 * (size_t)beam_router_rows(&m->config) * sizeof(double);
+    m->host = malloc(report > loads ? report : loads);
+    return m->host ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for token losses (%zu bytes)", report);
 }
 
 void beam_model_unprepare(beam_model *m)

@@ -1,43 +1,68 @@
 /* What a forward pass came to: sums, token losses, mask statistics. */
+#include <string.h>
+
 #include "model/load.h"
 #include "model/model_state.h"
 
 /* Null experts are all the same, so a token's choice between them is no imbalance: each counts as a candidate
  * as often as they do on average. */
-double *beam_model_fetch_load(beam_model *m)
+static void share_nulls(const beam_model *m, double *load)
 {
     const int64_t experts = m->config.experts, nulls = m->config.null_experts;
-    double *load = m->host, sum = 0;
-    beam_download(m->be, load, m->load);
+    double sum = 0;
     for (int64_t i = 0; i < nulls; i++)
         sum += load[experts + i];
     for (int64_t i = 0; i < nulls; i++)
         load[experts + i] = sum / (double)nulls;
+}
+
+double *beam_model_fetch_load(beam_model *m)
+{
+    double *load = m->host;
+    m->reported = false; /* overwritten */
+    beam_download(m->be, load, m->load);
+    share_nulls(m, load);
     return load;
+}
+
+/* All that a pass says to the host comes in one transfer. */
+static void fetch_report(beam_model *m)
+{
+    if (m->reported)
+        return;
+    beam_download(m->be, m->host, m->report);
+    m->reported = true;
+}
+
+/* Where a tensor of the report stands in the host's copy. */
+static void *reported(const beam_model *m, beam_tensor t)
+{
+    return (char *)m->host + ((const char *)t.data - (const char *)m->report.data);
 }
 
 /* E * sum over e of f_e P_e of the last forward pass. */
 static double balance_loss(beam_model *m)
 {
     const int64_t e = beam_router_rows(&m->config);
-    const double *load = beam_model_fetch_load(m);
-    double sum = 0;
+    double *load = reported(m, m->load), sum = 0;
     const double n = (double)(m->batch->counted_total * beam_moe_layers(&m->config));
+    share_nulls(m, load);
     for (int64_t i = 0; i < e; i++)
         sum += load[i] * load[e + i];
     return n > 0 ? (double)e * sum / (n * n) : 0;
 }
 
+static double loss_at(const beam_model *m, const void *losses, int64_t i)
+{
+    return m->be->wide == BEAM_F64 ? ((const double *)losses)[i] : (double)((const float *)losses)[i];
+}
+
 beam_status beam_model_token_losses(beam_model *m, double *out)
 {
-    const int64_t t = m->batch->tokens;
-    if (m->be->wide == BEAM_F64) {
-        beam_download(m->be, out, beam_rows(m->head.loss, 0, t));
-        return beam_sync(m->be);
-    }
-    beam_download(m->be, m->host, beam_rows(m->head.loss, 0, t));
-    for (int64_t i = 0; i < t; i++)
-        out[i] = (double)((const float *)m->host)[i];
+    fetch_report(m);
+    const void *losses = reported(m, m->head.loss);
+    for (int64_t i = 0; i < m->batch->tokens; i++)
+        out[i] = loss_at(m, losses, i);
     return beam_sync(m->be);
 }
 
@@ -57,33 +82,29 @@ beam_status beam_model_logits(beam_model *m, int64_t first, int64_t n, float *ou
     return status;
 }
 
-/* Of the first n numbers that were downloaded. */
-static double sum_of(const beam_model *m, int64_t n)
+/* Over the tokens of the batch. */
+static double sum_of(const beam_model *m, beam_tensor losses)
 {
+    const void *at = reported(m, losses);
     double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += m->be->wide == BEAM_F64 ? ((const double *)m->host)[i] : (double)((const float *)m->host)[i];
+    for (int64_t i = 0; i < m->batch->tokens; i++)
+        sum += loss_at(m, at, i);
     return sum;
 }
 
 beam_status beam_model_result(beam_model *m, beam_forward_result *out)
 {
-    const int64_t t = m->batch->tokens;
     *out = (beam_forward_result){.targets = m->batch->targets};
-    beam_download(m->be, m->host, beam_rows(m->head.loss, 0, t));
-    out->loss = sum_of(m, t);
-    beam_download(m->be, m->host, beam_rows(m->head.correct, 0, t));
-    for (int64_t i = 0; i < t; i++)
-        out->correct += ((const uint8_t *)m->host)[i];
-    if (m->distilled) {
-        beam_download(m->be, m->host, beam_rows(m->head.divergence, 0, t));
-        out->divergence = sum_of(m, t);
-    }
-    if (m->united) {
-        double sum[2];
-        beam_download(m->be, sum, m->union_sum);
-        out->unions = sum[0];
-    }
+    m->reported = false;
+    fetch_report(m);
+    out->loss = sum_of(m, m->head.loss);
+    const uint8_t *correct = reported(m, m->head.correct);
+    for (int64_t i = 0; i < m->batch->tokens; i++)
+        out->correct += correct[i];
+    if (m->distilled)
+        out->divergence = sum_of(m, m->head.divergence);
+    if (m->united)
+        out->unions = *(const double *)reported(m, m->union_sum);
     if (m->load.data)
         out->balance = balance_loss(m);
     return beam_sync(m->be);
@@ -91,10 +112,13 @@ beam_status beam_model_result(beam_model *m, beam_forward_result *out)
 
 beam_status beam_model_take_stats(beam_model *m, double *out)
 {
-    if (out)
-        beam_download(m->be, out, m->stats);
+    if (out) {
+        fetch_report(m);
+        memcpy(out, reported(m, m->stats), beam_bytes(m->stats));
+    }
     beam_zero(m->be, m->stats);
-    return beam_sync(m->be);
+    m->reported = false;
+    return m->be->status;
 }
 
 double beam_stats_mean(const beam_model_config *c, const double *stats, int column)

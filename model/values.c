@@ -30,16 +30,15 @@ beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *va
 {
     if (t.dtype == BEAM_F32) {
         beam_upload(be, t, values);
-        return beam_sync(be);
+        return be->status;
     }
     void *copy;
     BEAM_TRY(allocate_copy(t, &copy));
     for (int64_t i = 0; i < beam_count(t); i++)
         put(copy, t.dtype, i, values[i]);
     beam_upload(be, t, copy);
-    const beam_status status = beam_sync(be);
     free(copy);
-    return status;
+    return be->status;
 }
 
 beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values)

@@ -58,8 +58,8 @@ typedef struct {
     const beam_param *embed, *norm; /* [V,D] [D] */
     const beam_param *head;         /* [V,D]; the embedding itself when tied */
     void *value_block, *grad_block; /* device memory */
-    beam_tensor grads;              /* real [n]: all gradients as one block, padding included */
-    beam_tensor trained;            /* real [n]: the values they belong to, in the same places */
+    beam_tensor grads;              /* wide [n]: all gradients as one block, padding included */
+    beam_tensor trained;            /* wide [n]: the values they belong to, in the same places */
 } beam_model_weights;
 
 /* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */

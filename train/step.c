@@ -229,7 +229,7 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
     BEAM_TRY(measure(t, out));
     if (!out->skipped)
         BEAM_TRY(update(t, out));
-    BEAM_TRY(beam_sync(&t->backend));
+    BEAM_TRY(t->backend.status); /* what the update may yet fail at shows where the host next waits */
     BEAM_TRY(t->comm->status);
     t->state.step++;
     t->state.rows += rows;

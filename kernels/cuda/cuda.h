@@ -14,8 +14,10 @@ extern "C" {
 #endif
 
 typedef struct {
-    int device;
-    void *stream; /* cudaStream_t; NULL on the host */
+    int device, processors; /* streaming multiprocessors */
+    void *stream;           /* cudaStream_t; NULL on the host */
+    void *blas;             /* kernels/cuda/blas.h; NULL: none */
+    void *tensor_map;       /* kernels/cuda/wgmma.h; NULL: none */
     void *scratch;
     size_t scratch_bytes;
 } beam_cuda_impl;
@@ -31,6 +33,12 @@ static inline void *beam_cuda_scratch(const beam_backend *be, size_t bytes)
 {
     BEAM_ASSERT(bytes <= beam_cuda_scratch_bytes(be));
     return ((const beam_cuda_impl *)be->impl)->scratch;
+}
+
+/* For kernels whose blocks share out work among themselves; the sums must not depend on it. */
+static inline int beam_cuda_processors(const beam_backend *be)
+{
+    return ((const beam_cuda_impl *)be->impl)->processors;
 }
 
 extern const beam_ops beam_cuda_ops;

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "core/arena.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/devices.h"
+#include "kernels/cuda/wgmma.h"
 
 constexpr size_t scratch_bytes = 64 << 20;
 
@@ -86,6 +88,7 @@ void beam_cuda_close(beam_backend *be)
     beam_cuda_impl *impl = impl_of(be);
     if (!impl)
         return;
+    beam_cuda_blas_close(static_cast<beam_cuda_blas *>(impl->blas));
     cudaFree(impl->scratch);
     if (impl->stream)
         cudaStreamDestroy(stream_of(be));
@@ -158,7 +161,14 @@ static beam_status fill(beam_backend *out, int device)
     BEAM_TRY(require_kernels(device));
     if (!beam_cuda_check(out, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream"))
         return out->status;
-    impl_of(out)->stream = stream;
+    impl_of(out)->stream = out->stream = stream;
+    out->device_memory = true;
+    if (!beam_cuda_check(
+            out, cudaDeviceGetAttribute(&impl_of(out)->processors, cudaDevAttrMultiProcessorCount, device),
+            "counting processors"))
+        return out->status;
+    impl_of(out)->blas = beam_cuda_blas_open();
+    impl_of(out)->tensor_map = beam_cuda_wgmma_open(device);
     impl_of(out)->scratch = beam_cuda_alloc(out, scratch_bytes);
     impl_of(out)->scratch_bytes = scratch_bytes;
     if (out->status == BEAM_ENOMEM)

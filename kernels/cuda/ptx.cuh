@@ -21,6 +21,18 @@ __device__ inline uint16_t ptx_bf16_bits(float x)
 #endif
 }
 
+/* Two numbers in one register, `low` in its low half. */
+__device__ inline uint32_t ptx_bf16_pair(float low, float high)
+{
+#ifdef BEAM_SIMT
+    return ptx_bf16_bits(low) | static_cast<uint32_t>(ptx_bf16_bits(high)) << 16;
+#else
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#endif
+}
+
 #ifndef BEAM_SIMT
 __device__ inline uint32_t ptx_shared_address(const void *p)
 {

@@ -14,6 +14,7 @@ const beam_ops beam_cuda_ops = {
     /* Dense. */
     .copy = beam_cuda_copy,
     .add = beam_cuda_add,
+    .gemm = beam_cuda_gemm,
 
     /* Biases, limits, shared experts. */
     .add_bias = beam_cuda_add_bias,
@@ -31,12 +32,18 @@ const beam_ops beam_cuda_ops = {
     .rope = beam_cuda_rope,
 
     /* Attention. */
+    .attention = beam_cuda_attention,
+    .attention_grad = beam_cuda_attention_grad,
+    .latent_keys = beam_cuda_latent_keys,
+    .latent_keys_grad = beam_cuda_latent_keys_grad,
 
     /* Activations. */
     .swiglu = beam_cuda_swiglu,
     .swiglu_grad = beam_cuda_swiglu_grad,
 
     /* Losses. */
+    .cross_entropy = beam_cuda_cross_entropy,
+    .distill = beam_cuda_distill,
 
     /* Routers. */
     .router_topk = beam_cuda_router_topk,
@@ -60,6 +67,8 @@ const beam_ops beam_cuda_ops = {
     .route_combine_grad = beam_cuda_route_combine_grad,
 
     /* Experts. */
+    .grouped_gemm = beam_cuda_grouped_gemm,
+    .grouped_wgrad = beam_cuda_grouped_wgrad,
     .expert_peaks = beam_cuda_expert_peaks,
 
     /* Update. */

@@ -1,0 +1,223 @@
+/* How fast a GPU's products of experts are, beside one dense product of the same rows: by cuBLASLt, which
+ * says what the card can do, and by beam's own tiles. Skipped (77) without a GPU. Not a test: nothing can
+ * fail but the device.
+ *
+ * bench_grouped [T D F E K]: tokens, hidden size, expert width, experts, candidates; 16384 2048 768 128 8. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/bf16.h"
+#include "core/rng.h"
+#include "kernels/cuda/devices.h"
+#include "kernels/ops.h"
+
+static const double kept_share = 1.2 / 8; /* Avg-K 1.2 of 8 */
+
+enum { WARM_UP = 3, REPEATS = 10, PIECE = 1 << 20 };
+
+typedef struct {
+    int64_t tokens, hidden, width, experts, candidates, rows;
+    beam_backend be;
+    beam_route route;
+    int64_t kept; /* rows, of all experts */
+    /* Rows of D, of F and of 2F numbers; weights [E,2F,D] and [E,D,F], the gradient of the first. */
+    beam_tensor wide_rows, narrow_rows, middle_rows, up, down, dup;
+} bench;
+
+static beam_tensor make(bench *b, beam_dtype t, int ndim, const int64_t dim[])
+{
+    beam_tensor x = beam_view(NULL, t, ndim, dim);
+    x.data = beam_alloc(&b->be, beam_bytes(x), "a benchmark's tensor");
+    return x;
+}
+
+/* Random numbers, because zeros cost less power and so run faster. */
+static void fill(bench *b, beam_tensor x)
+{
+    uint16_t *host = malloc(PIECE * sizeof *host);
+    BEAM_ASSERT(host && x.dtype == BEAM_BF16);
+    for (int64_t i = 0; i < PIECE; i++)
+        host[i] = beam_f32_to_bf16((float)(beam_random_uniform(1, 0, (uint64_t)i) - 0.5));
+    const int64_t n = beam_count(x);
+    for (int64_t i = 0; i < n && x.data; i += PIECE) {
+        const int64_t size[] = {n - i < PIECE ? n - i : PIECE};
+        beam_upload(&b->be, beam_view((uint16_t *)x.data + i, BEAM_BF16, 1, size), host);
+    }
+    free(host);
+}
+
+/* Every token has K different experts; grouped products need only how many rows each expert gets. */
+static void fill_route(bench *b)
+{
+    int32_t *first = calloc((size_t)b->experts + 1, sizeof *first),
+            *kept = calloc((size_t)b->experts, sizeof *kept);
+    BEAM_ASSERT(first && kept);
+    for (int64_t r = 0; r < b->rows; r++) {
+        const uint64_t token = (uint64_t)(r / b->candidates), k = (uint64_t)(r % b->candidates);
+        const uint64_t e = beam_random_permute(2, token, k, (uint64_t)b->experts);
+        const bool keep = beam_random_uniform(3, 0, (uint64_t)r) < kept_share;
+        first[e + 1]++;
+        kept[e] += keep;
+        b->kept += keep;
+    }
+    for (int64_t e = 0; e < b->experts; e++)
+        first[e + 1] += first[e];
+    b->route.first = make(b, BEAM_I32, 1, (int64_t[]){b->experts + 1});
+    b->route.kept = make(b, BEAM_I32, 1, (int64_t[]){b->experts});
+    beam_upload(&b->be, b->route.first, first);
+    beam_upload(&b->be, b->route.kept, kept);
+    beam_sync(&b->be);
+    free(first);
+    free(kept);
+}
+
+static void up_all(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->middle_rows, b->wide_rows, b->up, true, &b->route, BEAM_ROWS_ALL);
+}
+
+static void down_all(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->wide_rows, b->narrow_rows, b->down, true, &b->route, BEAM_ROWS_ALL);
+}
+
+static void down_grad_all(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_ALL);
+}
+
+static void up_grad_all(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_ALL);
+}
+
+static void up_wgrad_all(bench *b)
+{
+    beam_grouped_wgrad(&b->be, b->dup, b->middle_rows, b->wide_rows, &b->route, BEAM_ROWS_ALL);
+}
+
+static void down_grad_kept(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_KEPT);
+}
+
+static void up_grad_kept(bench *b)
+{
+    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_KEPT);
+}
+
+static void up_wgrad_kept(bench *b)
+{
+    beam_grouped_wgrad(&b->be, b->dup, b->middle_rows, b->wide_rows, &b->route, BEAM_ROWS_KEPT);
+}
+
+/* All rows with the first expert's weight. */
+static void dense(bench *b)
+{
+    const beam_tensor one = beam_reshape(beam_rows(b->up, 0, 1), 2, (int64_t[]){2 * b->width, b->hidden});
+    beam_gemm(&b->be, b->middle_rows, b->wide_rows, false, one, true, 1, 0);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* `columns`: of the weight, F or 2F; every multiplication of a row costs 2 D columns operations. */
+static void measure(bench *b, const char *name, void (*run)(bench *), int64_t rows, int64_t columns)
+{
+    for (int i = 0; i < WARM_UP; i++)
+        run(b);
+    beam_sync(&b->be);
+    const double start = now();
+    for (int i = 0; i < REPEATS; i++)
+        run(b);
+    if (beam_sync(&b->be) != BEAM_OK)
+        return;
+    const double seconds = (now() - start) / REPEATS;
+    const double work = 2.0 * (double)rows * (double)b->hidden * (double)columns;
+    printf("%-46s %9.3f ms %8.1f TFLOP/s\n", name, 1e3 * seconds, 1e-12 * work / seconds);
+    fflush(stdout);
+}
+
+static void open_tensors(bench *b)
+{
+    const int64_t rows = b->rows, D = b->hidden, F = b->width, E = b->experts;
+    b->wide_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, D});
+    b->narrow_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, F});
+    b->middle_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, 2 * F});
+    b->up = make(b, BEAM_BF16, 3, (int64_t[]){E, 2 * F, D});
+    b->down = make(b, BEAM_BF16, 3, (int64_t[]){E, D, F});
+    b->dup = make(b, BEAM_F32, 3, (int64_t[]){E, 2 * F, D});
+    const beam_tensor filled[] = {b->wide_rows, b->narrow_rows, b->middle_rows, b->up, b->down};
+    for (size_t i = 0; i < sizeof filled / sizeof filled[0]; i++)
+        fill(b, filled[i]);
+    if (b->dup.data)
+        beam_zero(&b->be, b->dup);
+    fill_route(b);
+}
+
+static void close_tensors(bench *b)
+{
+    const beam_tensor all[] = {b->wide_rows, b->narrow_rows, b->middle_rows, b->up,
+                               b->down,      b->dup,         b->route.first, b->route.kept};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        beam_free(&b->be, all[i].data);
+}
+
+/* With `blas`, everything; without, the dense product alone, by beam's own tiles. */
+static int run(bench b, bool blas)
+{
+    setenv("BEAM_CUDA_BLAS", blas ? "1" : "0", 1);
+    if (beam_backend_cuda(&b.be, 0, BEAM_BF16) != BEAM_OK) {
+        fprintf(stderr, "%s\n", beam_last_error());
+        return 1;
+    }
+    b.rows = b.tokens * b.candidates;
+    open_tensors(&b);
+    const int64_t F = b.width;
+    if (blas && !b.be.status) {
+        printf("%lld rows of %lld experts, of which %lld are kept\n", (long long)b.rows, (long long)b.experts,
+               (long long)b.kept);
+        measure(&b, "dense product of all rows, cuBLASLt", dense, b.rows, 2 * F);
+        measure(&b, "forward, gate and up", up_all, b.rows, 2 * F);
+        measure(&b, "forward, down", down_all, b.rows, F);
+        measure(&b, "backward, down", down_grad_all, b.rows, F);
+        measure(&b, "backward, gate and up", up_grad_all, b.rows, 2 * F);
+        measure(&b, "backward, weight of gate and up", up_wgrad_all, b.rows, 2 * F);
+        measure(&b, "backward, down, kept rows", down_grad_kept, b.kept, F);
+        measure(&b, "backward, gate and up, kept rows", up_grad_kept, b.kept, 2 * F);
+        measure(&b, "backward, weight of gate and up, kept rows", up_wgrad_kept, b.kept, 2 * F);
+    } else {
+        measure(&b, "dense product of all rows, beam's tiles", dense, b.rows, 2 * F);
+    }
+    close_tensors(&b);
+    const beam_status status = beam_sync(&b.be);
+    if (status != BEAM_OK)
+        fprintf(stderr, "%s\n", beam_last_error());
+    beam_backend_close(&b.be);
+    return status != BEAM_OK;
+}
+
+int main(int argc, char **argv)
+{
+    bench b = {.tokens = 16384, .hidden = 2048, .width = 768, .experts = 128, .candidates = 8};
+    int64_t *const size[] = {&b.tokens, &b.hidden, &b.width, &b.experts, &b.candidates};
+    for (int i = 0; i < 5 && i + 1 < argc; i++)
+        *size[i] = strtoll(argv[i + 1], NULL, 10);
+    for (int i = 0; i < 5; i++)
+        if (*size[i] < 1 || b.candidates > b.experts) {
+            fprintf(stderr, "usage: bench_grouped [T D F E K], all above 0, K not above E\n");
+            return 64;
+        }
+    if (beam_cuda_devices(NULL, 0) == 0) {
+        printf("skipped: no CUDA device\n");
+        return 77;
+    }
+    return run(b, true) || run(b, false);
+}

@@ -1,0 +1,112 @@
+/* A row of the experts' products has the same bits wherever it stands: at the start of an expert or in the
+ * middle of a tile, among kept or dropped rows. Two experts share one weight here, so that only the place can
+ * make a difference. On the host shim, in float32 and bfloat16. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/bf16.h"
+#include "core/rng.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/ops.h"
+
+enum { ROWS = 150, INNER = 72, COLUMNS = 136, EXPERTS = 2 };
+
+static beam_tensor make(beam_backend *be, beam_dtype t, int ndim, const int64_t dim[])
+{
+    beam_tensor x = beam_view(NULL, t, ndim, dim);
+    x.data = beam_alloc(be, beam_bytes(x), "a test's tensor");
+    assert_non_null(x.data);
+    return x;
+}
+
+/* Random numbers that repeat after `period`. */
+static beam_tensor filled(beam_backend *be, uint64_t stream, int64_t period, int ndim, const int64_t dim[])
+{
+    beam_tensor x = make(be, be->real, ndim, dim);
+    char *host = malloc(beam_bytes(x));
+    assert_non_null(host);
+    for (int64_t i = 0; i < beam_count(x); i++) {
+        const float v = (float)beam_random_normal(7, stream, (uint64_t)(i % period));
+        const uint16_t half = beam_f32_to_bf16(v);
+        if (be->real == BEAM_BF16)
+            memcpy(host + 2 * i, &half, sizeof half);
+        else
+            memcpy(host + 4 * i, &v, sizeof v);
+    }
+    beam_upload(be, x, host);
+    free(host);
+    return x;
+}
+
+/* The product with `first_rows` rows for the first expert, and of both a third kept. */
+static char *product(beam_backend *be, beam_tensor a, beam_tensor b, int32_t first_rows, bool tb)
+{
+    const int32_t first[] = {0, first_rows, ROWS}, kept[] = {first_rows / 3, (ROWS - first_rows) / 3};
+    beam_route route = {.first = make(be, BEAM_I32, 1, (int64_t[]){EXPERTS + 1}),
+                        .kept = make(be, BEAM_I32, 1, (int64_t[]){EXPERTS})};
+    beam_tensor c = make(be, be->real, 2, (int64_t[]){ROWS, COLUMNS});
+    char *host = malloc(beam_bytes(c));
+    assert_non_null(host);
+    beam_upload(be, route.first, first);
+    beam_upload(be, route.kept, kept);
+    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_DROPPED);
+    beam_download(be, host, c);
+    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_ALL);
+    char *together = malloc(beam_bytes(c));
+    assert_non_null(together);
+    beam_download(be, together, c);
+    assert_int_equal(beam_sync(be), BEAM_OK);
+    assert_memory_equal(host, together, beam_bytes(c));
+    free(together);
+    beam_free(be, route.first.data);
+    beam_free(be, route.kept.data);
+    beam_free(be, c.data);
+    return host;
+}
+
+static void same_bits(beam_dtype real, bool tb)
+{
+    beam_backend be;
+    assert_int_equal(beam_backend_simt(&be, real), BEAM_OK);
+    const int64_t weight = (int64_t)INNER * COLUMNS;
+    const beam_tensor a = filled(&be, 1, ROWS * INNER, 2, (int64_t[]){ROWS, INNER});
+    const beam_tensor b =
+        filled(&be, 2, weight, 3, (int64_t[]){EXPERTS, tb ? COLUMNS : INNER, tb ? INNER : COLUMNS});
+    const size_t bytes = ROWS * COLUMNS * beam_dtype_size(real);
+    static const int32_t others[] = {1, 37, 128, 149, 150};
+    char *alone = product(&be, a, b, 0, tb);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char *moved = product(&be, a, b, others[i], tb);
+        assert_memory_equal(moved, alone, bytes);
+        free(moved);
+    }
+    free(alone);
+    beam_free(&be, a.data);
+    beam_free(&be, b.data);
+    beam_backend_close(&be);
+}
+
+static void test_f32(void **state)
+{
+    (void)state;
+    same_bits(BEAM_F32, false);
+    same_bits(BEAM_F32, true);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    same_bits(BEAM_BF16, false);
+    same_bits(BEAM_BF16, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_bf16)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
