@@ -121,10 +121,9 @@ template <class F> void with_head_widths(beam_backend *be, beam_tensor k, beam_t
     else if (most <= 256)
         f(head_widths<256, 256>());
     else if (!be->status)
-        be->status = BEAM_FAIL(BEAM_EMODEL,
-                               "backend: cuda has no attention for heads of %d numbers, only up to 256; use "
-                               "backend: cpu",
-                               static_cast<int>(most));
+        be->status = BEAM_FAIL(BEAM_EDEVICE,
+                               "cuda: heads of %lld numbers; its kernels take at most 256; use backend: cpu",
+                               static_cast<long long>(most));
 }
 
 #endif
