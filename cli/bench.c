@@ -4,6 +4,7 @@
 
 #include "cli/args.h"
 #include "cli/bench.h"
+#include "cli/opened.h"
 #include "cli/verbs.h"
 #include "train/bench.h"
 #include "train/source.h"
@@ -70,12 +71,14 @@ static void print_header(bool json, const beam_bench_options *o, const beam_back
 {
     const beam_model_config *c = o->config;
     if (json) {
-        printf("{\"gemm_gflops\":%.6g,\"threads\":%d,\"tokens\":%lld,\"sequence\":%lld,\"rows\":[",
-               1e-9 * peak, be->threads, (long long)o->rows * o->sequence, (long long)o->sequence);
+        printf("{\"backend\":\"%s\",\"real\":\"%s\",\"gemm_gflops\":%.6g,\"threads\":%d,\"tokens\":%lld,"
+               "\"sequence\":%lld,\"rows\":[",
+               be->ops->name, beam_dtype_name(be->real), 1e-9 * peak, be->threads,
+               (long long)o->rows * o->sequence, (long long)o->sequence);
         return;
     }
-    printf("%s, %d threads, matrix products reach %.1f GFLOP/s here\n", be->ops->name, be->threads,
-           1e-9 * peak);
+    printf("%s, %s, %d threads, matrix products reach %.1f GFLOP/s here\n", be->ops->name,
+           beam_dtype_name(be->real), be->threads, 1e-9 * peak);
     printf("model: %lld layers, D %lld, %lld experts of width %lld, K %lld, vocabulary %lld; %lld rows of "
            "%lld tokens\n\n",
            (long long)c->layers, (long long)c->hidden_size, (long long)c->experts,
@@ -92,7 +95,8 @@ static beam_status bench_train(beam_bench_options *o, beam_backend *be, bool jso
     static const beam_scope scopes[] = {BEAM_SCOPE_MASKS, BEAM_SCOPE_ALL};
     const int k = (int)o->config->top_k, kept[] = {k, k / 2, k / 8};
     bool first = true;
-    for (int s = 0; s < 2; s++)
+    const int n = be->real == be->wide ? 2 : 1; /* weights in bf16 are not trained */
+    for (int s = 0; s < n; s++)
         for (int i = 0; i < 3; i++) {
             beam_bench_result r;
             o->scope = scopes[s];
@@ -116,6 +120,7 @@ beam_status beam_verb_bench(int argc, char **argv)
         return beam_bench_decode(argc - 1, argv + 1);
     bool json = false, checkpointing = false;
     const char *model = NULL;
+    beam_backend_choice backend = {0};
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
     const beam_option options[] = {
         {"model", BEAM_TEXT, &model, "DIR", "shape to time: a model folder or random:<config.json>"},
@@ -123,6 +128,7 @@ beam_status beam_verb_bench(int argc, char **argv)
         {"sequence", BEAM_INT, &sequence, "N", "tokens of a row (default: 512)"},
         {"steps", BEAM_INT, &steps, "N", "timed steps, at most 64; the median counts (default: 5)"},
         {"threads", BEAM_INT, &threads, "N", "default: all cores"},
+        BEAM_BACKEND_OPTIONS(backend),
         {"gradient-checkpointing", BEAM_FLAG, &checkpointing, NULL, "recompute layers in backward"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
     };
@@ -162,7 +168,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     beam_model_config config;
     BEAM_TRY(beam_bench_shape(model, &config));
     beam_backend be;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, threads, &be));
+    BEAM_TRY(beam_backend_choice_open(&backend, threads, &be));
     beam_bench_options o = {.config = &config,
                             .rows = rows,
                             .sequence = sequence,

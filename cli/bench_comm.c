@@ -242,8 +242,8 @@ static beam_status run_job(asked *a)
     beam_comm c;
     beam_backend be = {0};
     BEAM_TRY(beam_comm_open(&c));
-    beam_status s = beam_comm_verdict(
-        &c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c.local_rank, a->threads, &be));
+    beam_status s =
+        beam_comm_verdict(&c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, &c, a->threads, &be));
     if (!s)
         s = run(&c, &be, a);
     s = beam_job_end(&c, "bench", s);

@@ -207,7 +207,7 @@ static beam_status run(bench *b)
     BEAM_TRY(read_batches(b));
     BEAM_TRY(set_shape(b));
     set_rules(b);
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, o->threads, &b->be));
+    BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, o->threads, &b->be));
     if (is_folder(b))
         BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, &b->be));
     else

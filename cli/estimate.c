@@ -17,9 +17,12 @@ enum { MOST_RANKS = 1 << 16 };
 typedef struct {
     beam_config config;
     int64_t ranks;
+    const char *backend; /* --backend */
+    bool bf16;
+    double memory; /* --memory, GB; 0: what is here */
     beam_estimate estimate;
-    beam_host_memory machine;
-    bool known, fits; /* known: what the machine has */
+    beam_host_memory machine; /* or the GPU's, if one computes */
+    bool known, fits;         /* known: what there is */
     beam_advice advice[BEAM_ADVICE];
     int n_advice;
 } verdict;
@@ -31,9 +34,10 @@ static bool names_model(const char *path)
 }
 
 /* The dataset is not looked at, and so it may be missing. */
-static beam_status load(const beam_args *rest, beam_config *out)
+static beam_status load(const beam_args *rest, const verdict *v, beam_config *out)
 {
-    enum { OURS = 2 };
+    enum { OURS = 4 };
+    char backend[64];
     char model[BEAM_PATH_MAX + 64];
     const char *first = rest->at[0];
     const bool bare = names_model(first);
@@ -48,6 +52,11 @@ static beam_status load(const beam_args *rest, beam_config *out)
         overrides[n++] = model;
     for (int i = 1; i < rest->n; i++)
         overrides[n++] = rest->at[i];
+    snprintf(backend, sizeof backend, "backend=%.40s", v->backend ? v->backend : "");
+    if (v->backend)
+        overrides[n++] = backend;
+    if (v->bf16)
+        overrides[n++] = "bf16=true";
     const beam_status status = beam_config_load(bare ? NULL : first, overrides, n, out, NULL);
     free(overrides);
     return status;
@@ -56,7 +65,12 @@ static beam_status load(const beam_args *rest, beam_config *out)
 static beam_status judge(verdict *v)
 {
     BEAM_TRY(beam_estimate_make(&v->config, (int)v->ranks, &v->estimate));
-    beam_host_memory_look("", &v->machine);
+    if (v->memory > 0)
+        v->machine.total = v->machine.available = (int64_t)(1e9 * v->memory);
+    else if (v->estimate.place.device)
+        beam_device_memory_look(&v->machine);
+    else
+        beam_host_memory_look("", &v->machine);
     v->known = v->machine.total > 0;
     v->fits = !v->known || (int64_t)v->estimate.train.total <= v->machine.available;
     return v->fits ? BEAM_OK
@@ -98,20 +112,26 @@ static void print_bytes(const char *name, size_t bytes, const char *note)
 static void print_memory(const verdict *v)
 {
     const beam_memory_need *m = &v->estimate.train;
-    printf("\nmemory of training%s\n", v->ranks > 1 ? ", of each rank" : "");
-    print_bytes("parameters", m->model.parameters, "float32");
+    const bool bf16 = v->estimate.place.real == BEAM_BF16;
+    printf("\nmemory of training%s%s\n", m->device ? " on a GPU" : "", v->ranks > 1 ? ", of each rank" : "");
+    print_bytes("parameters", m->model.parameters, bf16 ? "bfloat16, routers and gates float32" : "float32");
     print_bytes("gradients", m->model.gradients, "");
     print_bytes("accumulation", m->accumulation, "sums of gradients");
     print_bytes("receiving", m->receiving, "gradients of other ranks");
     print_bytes("optimizer", m->optimizer, v->ranks > 1 ? "AdamW's moments of its share" : "AdamW's moments");
     print_bytes("activations", m->model.activations, "");
     print_bytes("scratch", m->model.scratch, "");
-    print_bytes("program", m->program, "");
-    print_bytes("saving", m->saving, "while a checkpoint is written");
-    print_bytes("total", m->total, "at most, and 5 bytes per token of the token files");
+    print_bytes("program", m->program, m->device ? "CUDA and its libraries; assumed, all else is exact" : "");
+    if (m->device) {
+        print_bytes("total", m->total, "");
+        print_bytes("host", m->host, "beside it, and 5 bytes per token of the token files");
+    } else {
+        print_bytes("saving", m->saving, "while a checkpoint is written");
+        print_bytes("total", m->total, "at most, and 5 bytes per token of the token files");
+    }
     print_bytes("evaluation", v->estimate.eval.total, "beam eval with batches of this size");
     if (v->known) {
-        print_bytes("machine", (size_t)v->machine.total, "");
+        print_bytes(m->device ? "GPU" : "machine", (size_t)v->machine.total, "");
         print_bytes("free now", (size_t)v->machine.available, "");
     }
     printf("\ndisk\n");
@@ -123,7 +143,9 @@ static void print_memory(const verdict *v)
 
 static void print_verdict(const verdict *v)
 {
-    printf("\n%s\n", !v->known ? "no verdict: this system does not say how much memory there is"
+    printf("\n%s\n", !v->known ? v->estimate.place.device
+                                     ? "no verdict: there is no GPU here; --memory GB says what it has"
+                                     : "no verdict: this system does not say how much memory there is"
                      : v->fits ? "fits"
                                : "does not fit");
     for (int i = 0; i < v->n_advice; i++) {
@@ -152,6 +174,8 @@ static void put_memory(beam_printer *p, const char *key, const beam_memory_need 
     beam_print_i64(&part, "scratch", (int64_t)m->model.scratch);
     beam_print_i64(&part, "program", (int64_t)m->program);
     beam_print_i64(&part, "saving", (int64_t)m->saving);
+    if (m->device)
+        beam_print_i64(&part, "host", (int64_t)m->host);
     beam_print_i64(&part, "total", (int64_t)m->total);
     beam_print_close(&part);
 }
@@ -177,6 +201,8 @@ static void print_json(const verdict *v)
     beam_printer p = beam_print_open(stdout);
     beam_print_text(&p, "model", v->config.model_name_or_path);
     beam_print_text(&p, "model_type", e->model.model_type);
+    beam_print_bool(&p, "device", e->place.device);
+    beam_print_text(&p, "real", beam_dtype_name(e->place.real));
     beam_print_i64(&p, "ranks", v->ranks);
     beam_print_i64(&p, "parameters", e->count.total);
     beam_print_i64(&p, "active_parameters", e->count.active);
@@ -217,11 +243,12 @@ static const char about[] =
     "dataset need not be there. CONFIG may also be a model\n"
     "folder, a config.json or random:<config.json>: training its mask gates with default settings.\n\n"
     "No time is given: `beam bench train` measures it. Operations are those of rows without padding;\n"
-    "recomputation is not counted.";
+    "recomputation is not counted. With --backend cuda, memory is the GPU's, which need not be here.";
 
 static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml\n"
                                "  beam estimate run.yaml trainable=all per_device_train_batch_size=4\n"
-                               "  beam estimate Qwen3-30B-A3B/config.json cutoff_len=4096 --json";
+                               "  beam estimate Qwen3-30B-A3B/config.json cutoff_len=4096 --json\n"
+                               "  beam estimate Qwen3-30B-A3B/config.json --backend cuda --bf16 --memory 141";
 
 beam_status beam_verb_estimate(int argc, char **argv)
 {
@@ -229,6 +256,9 @@ beam_status beam_verb_estimate(int argc, char **argv)
     verdict v = {.ranks = 1};
     const beam_option options[] = {
         {"ranks", BEAM_INT, &v.ranks, "N", "of a job of N ranks; memory is that of each (default: 1)"},
+        {"backend", BEAM_TEXT, &v.backend, "auto|cpu|cuda", "as backend=: of a GPU, or the processor"},
+        {"bf16", BEAM_FLAG, &v.bf16, NULL, "as bf16=true: on a GPU, weights and activations in bfloat16"},
+        {"memory", BEAM_REAL, &v.memory, "GB", "judge by so much memory instead of what is here"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
     };
     const beam_command command = {.synopsis = "estimate CONFIG [key=value ...]",
@@ -245,7 +275,9 @@ beam_status beam_verb_estimate(int argc, char **argv)
     if (v.ranks < 1 || v.ranks > MOST_RANKS)
         return BEAM_FAIL(BEAM_ECONFIG, "--ranks %" PRId64 ": expected a number from 1 to %d", v.ranks,
                          MOST_RANKS);
-    BEAM_TRY(load(&rest, &v.config));
+    if (!(v.memory >= 0 && v.memory <= 1e9))
+        return BEAM_FAIL(BEAM_ECONFIG, "--memory %g: expected gigabytes", v.memory);
+    BEAM_TRY(load(&rest, &v, &v.config));
     BEAM_TRY(judge(&v));
     if (json) {
         print_json(&v);

@@ -332,6 +332,7 @@ beam_status beam_verb_eval(int argc, char **argv)
         {"sequence", BEAM_INT, &e.sequence, "N",
          "tokens per row (default: the model's positions, at most 2048)"},
         {"threads", BEAM_INT, &e.choice.threads, "N", "default: all cores"},
+        BEAM_BACKEND_OPTIONS(e.choice.backend),
         {"sample", BEAM_INT, &e.sample, "N",
          "with --json and masks: tokens of the text to show (default: 800; 0: none)"},
         {"json", BEAM_FLAG, &e.json, NULL, "print one JSON object"},

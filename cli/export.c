@@ -146,7 +146,9 @@ static const char examples[] = "  beam export --run runs/masks --out masked-mode
 
 beam_status beam_verb_export(int argc, char **argv)
 {
-    export_options e = {.dtype = "float32", .shard_gb = 5};
+    export_options e = {.choice = {.backend = {.name = "cpu"}}, /* holds every number as it is */
+                        .dtype = "float32",
+                        .shard_gb = 5};
     const beam_option options[] = {
         {"run", BEAM_TEXT, &e.choice.run, "DIR", "output_dir of beam train, or a checkpoint in it"},
         {"out", BEAM_TEXT, &e.out, "DIR", "folder to make"},

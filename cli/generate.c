@@ -96,7 +96,7 @@ static beam_status load(job *x)
     beam_opened *o = &x->opened;
     const beam_model_choice *c = o->choice;
     if (c->model && !beam_model_source_random(c->model)) {
-        BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, c->threads, &o->backend));
+        BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, c->threads, &o->backend));
         BEAM_TRY(beam_decoder_weights_load(&x->weights, &o->config, c->model, &o->backend));
         x->owned = true;
         return BEAM_OK;
@@ -309,8 +309,12 @@ static const char examples[] =
 
 beam_status beam_verb_generate(int argc, char **argv)
 {
-    generate_options g = {
-        .max_tokens = ABSENT, .sequences = SEQUENCES, .chunk = CHUNK, .top_k = ABSENT, .top_p = 1};
+    generate_options g = {.choice = {.backend = {.name = "cpu"}}, /* decoding reads weights where they lie */
+                          .max_tokens = ABSENT,
+                          .sequences = SEQUENCES,
+                          .chunk = CHUNK,
+                          .top_k = ABSENT,
+                          .top_p = 1};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &g.choice.model, "DIR", "a Hugging Face folder; bf16 weights stay bf16"},
         {"run", BEAM_TEXT, &g.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},

@@ -146,6 +146,7 @@ beam_status beam_verb_grads(int argc, char **argv)
         {"penalty", BEAM_REAL, &g.weights.penalty, "P", "weight of the mask loss (default: 0)"},
         {"balance", BEAM_REAL, &g.weights.balance, "B", "weight of the load-balancing loss (default: 0)"},
         {"threads", BEAM_INT, &g.choice.threads, "N", "default: all cores"},
+        BEAM_BACKEND_OPTIONS(g.choice.backend),
         {"json", BEAM_FLAG, &g.json, NULL, "print one JSON object"},
     };
     const beam_command command = {.synopsis = "grads --model DIR --input FILE.jsonl --out FILE.safetensors",

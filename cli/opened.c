@@ -2,6 +2,26 @@
 
 #include <string.h>
 
+static beam_status backend_kind(const char *name, beam_backend_kind *out)
+{
+    static const char *const names[] = {
+        [BEAM_BACKEND_AUTO] = "auto", [BEAM_BACKEND_CPU] = "cpu", [BEAM_BACKEND_CUDA] = "cuda"};
+    *out = BEAM_BACKEND_AUTO;
+    for (int i = 0; name && i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = (beam_backend_kind)i;
+            return BEAM_OK;
+        }
+    return name ? BEAM_FAIL(BEAM_ECONFIG, "--backend takes auto, cpu or cuda, not \"%.80s\"", name) : BEAM_OK;
+}
+
+beam_status beam_backend_choice_open(const beam_backend_choice *choice, int64_t threads, beam_backend *out)
+{
+    beam_backend_kind kind;
+    BEAM_TRY(backend_kind(choice->name, &kind));
+    return beam_open_backend(kind, choice->bf16 ? BEAM_BF16_ON : BEAM_BF16_AUTO, NULL, threads, out);
+}
+
 static beam_status check_choice(const beam_model_choice *c)
 {
     if (!c->model == !c->run)
@@ -9,6 +29,8 @@ static beam_status check_choice(const beam_model_choice *c)
                          c->model ? " or --run DIR, not both" : " or --run DIR (of beam train)");
     if (c->masks && strcmp(c->masks, "on") != 0 && strcmp(c->masks, "off") != 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--masks takes on or off, not \"%.80s\"", c->masks);
+    beam_backend_kind kind;
+    BEAM_TRY(backend_kind(c->backend.name, &kind));
     if (c->threads < 0 || c->threads > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
                          (long long)c->threads);
@@ -48,7 +70,7 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
 {
     enum { RANDOM_SEED = 1 }; /* of random:<config.json>, so that its numbers can be repeated */
     const beam_model_choice *c = o->choice;
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, 0, c->threads, &o->backend));
+    BEAM_TRY(beam_backend_choice_open(&c->backend, c->threads, &o->backend));
     if (c->run) {
         char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now
                                                     */

@@ -6,12 +6,27 @@
 #include "model/model.h"
 #include "train/source.h"
 
+/* Where a verb computes. */
+typedef struct {
+    const char *name; /* "auto", "cpu", "cuda"; NULL: auto */
+    bool bf16;
+} beam_backend_choice;
+
+#define BEAM_BACKEND_OPTIONS(choice)                                                                         \
+    {"backend", BEAM_TEXT, &(choice).name, "auto|cpu|cuda", "default: a GPU, if there is one"},              \
+    {                                                                                                        \
+        "bf16", BEAM_FLAG, &(choice).bf16, NULL, "on a GPU: weights and activations in bfloat16"             \
+    }
+
+beam_status beam_backend_choice_open(const beam_backend_choice *choice, int64_t threads, beam_backend *out);
+
 /* The options as given; NULL where absent. */
 typedef struct {
     const char *model; /* a Hugging Face folder, or random:<config.json> */
     const char *run;   /* output_dir of beam train, or one of its checkpoints; exactly one of the two */
     const char *masks; /* "on", "off"; NULL: on if the model has mask gates */
     int64_t threads;   /* 0: all cores */
+    beam_backend_choice backend;
 } beam_model_choice;
 
 typedef struct {

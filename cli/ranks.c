@@ -30,8 +30,7 @@ static beam_status measure(beam_comm *c, beam_ranks *r)
 beam_status beam_ranks_look(beam_comm *c, beam_ranks *r)
 {
     *r = (beam_ranks){.size = c->size};
-    BEAM_TRY(beam_comm_verdict(
-        c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c->local_rank, 0, &r->backend)));
+    BEAM_TRY(beam_comm_verdict(c, beam_open_backend(BEAM_BACKEND_AUTO, BEAM_BF16_AUTO, c, 0, &r->backend)));
     BEAM_TRY(beam_comm_attach(c, &r->backend));
     r->transport = c->ops->name;
     r->facts = calloc((size_t)c->size, sizeof *r->facts);

@@ -111,6 +111,7 @@ beam_status beam_verb_score(int argc, char **argv)
         {"experts", BEAM_FLAG, &s.experts, NULL, "also print the ids of the kept experts"},
         {"choices", BEAM_FLAG, &s.choices, NULL, "input lines are multiple-choice questions"},
         {"threads", BEAM_INT, &s.choice.threads, "N", "default: all cores"},
+        BEAM_BACKEND_OPTIONS(s.choice.backend),
         {"out", BEAM_TEXT, &s.out, "FILE", "write here instead of stdout"},
     };
     const beam_command command = {.synopsis = "score (--model DIR | --run DIR) --input FILE.jsonl",

@@ -1,5 +1,6 @@
 #include "train/bench.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,26 +14,27 @@ enum { MAX_STEPS = 64 };
 
 beam_status beam_bench_gemm(beam_backend *be, double *flops)
 {
-    enum { N = 1536 };
+    const int64_t n = be->device_memory ? 8192 : 1536; /* enough work for all processors */
     beam_arena arena = beam_arena_measure();
     for (int i = 0; i < 3; i++)
-        beam_push(&arena, be->real, BEAM_DIMS(N, N));
+        beam_push(&arena, be->real, BEAM_DIMS(n, n));
     void *block = beam_alloc(be, arena.peak, "measuring matrix products");
     BEAM_TRY(be->status);
     arena = beam_arena_over(block, arena.peak);
-    const beam_tensor a = beam_push(&arena, be->real, BEAM_DIMS(N, N));
-    const beam_tensor b = beam_push(&arena, be->real, BEAM_DIMS(N, N));
-    const beam_tensor c = beam_push(&arena, be->real, BEAM_DIMS(N, N));
+    const beam_tensor a = beam_push(&arena, be->real, BEAM_DIMS(n, n));
+    const beam_tensor b = beam_push(&arena, be->real, BEAM_DIMS(n, n));
+    const beam_tensor c = beam_push(&arena, be->real, BEAM_DIMS(n, n));
     beam_zero(be, a);
     beam_zero(be, b);
     beam_gemm(be, c, a, false, b, true, 1, 0);
     *flops = 0;
+    beam_sync(be);
     const double end = beam_seconds() + 0.5;
     for (double start = beam_seconds(); start < end; start = beam_seconds()) {
         beam_gemm(be, c, a, false, b, true, 1, 0);
         if (beam_sync(be) != BEAM_OK)
             break;
-        const double speed = 2.0 * N * N * N / (beam_seconds() - start);
+        const double speed = 2 * pow((double)n, 3) / (beam_seconds() - start);
         *flops = speed > *flops ? speed : *flops;
     }
     beam_free(be, block);

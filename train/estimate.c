@@ -14,6 +14,12 @@ static beam_status check_tokens(const beam_config *c)
                      (long long)c->per_device_train_batch_size, (long long)c->cutoff_len);
 }
 
+static beam_place place_of(const beam_config *c)
+{
+    const bool device = beam_uses_device(c->backend, 1);
+    return (beam_place){.real = device && c->bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32, .device = device};
+}
+
 /* Of the rank with the largest share, which is the last one. */
 static beam_status measure_train(const beam_config *c, const beam_model_config *model, int ranks,
                                  beam_memory_need *out)
@@ -23,7 +29,7 @@ static beam_status measure_train(const beam_config *c, const beam_model_config *
     beam_model_options options = beam_model_options_of(c);
     options.expert_ranks = (int)c->expert_parallel;
     options.comm = &job;
-    return beam_memory_measure(out, model, &options, &training, BEAM_F32);
+    return beam_memory_measure(out, model, &options, &training, place_of(c));
 }
 
 /* Bytes of the tensors of a model folder; as bfloat16, like most published models, if they are not there. */
@@ -65,10 +71,15 @@ beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *o
                                      .max_tokens = c->per_device_train_batch_size * c->cutoff_len};
     *out = (beam_estimate){0};
     BEAM_TRY(check_tokens(c));
+    out->place = place_of(c);
+    if (out->place.real == BEAM_BF16 && c->trainable == BEAM_TRAIN_ALL)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "trainable: all needs weights in float32; leave bf16 out, or train masks "
+                         "or masks+router");
     BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &out->model));
     BEAM_TRY(beam_model_count(&out->count, &out->model));
     BEAM_TRY(measure_train(c, &out->model, ranks, &out->train));
-    BEAM_TRY(beam_memory_measure(&out->eval, &out->model, &eval, NULL, BEAM_F32));
+    BEAM_TRY(beam_memory_measure(&out->eval, &out->model, &eval, NULL, place_of(c)));
     out->checkpoint = out->train.saving / 2;
     out->checkpoints = c->save_total_limit + 1;
     out->export = export_bytes(c, &out->count);

@@ -8,6 +8,7 @@
 #include "train/memory.h"
 
 typedef struct {
+    beam_place place;
     beam_model_config model;
     beam_parameter_count count;
     beam_memory_need train, eval; /* eval: batches of the same size */

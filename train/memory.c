@@ -9,6 +9,7 @@
 
 enum {
     PROGRAM = 40 << 20, /* resident after a step, beside what the plan counts; measured */
+    CONTEXT = 1 << 30,  /* CUDA's own memory on a GPU, kernels, cuBLAS, scratch of operations; assumed */
     COPIES = 3,         /* of every number that trains, in a checkpoint: value and two moments */
 };
 
@@ -66,9 +67,10 @@ static void measure_training(beam_memory_need *out, const beam_training *trainin
 
 beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *config,
                                 const beam_model_options *options, const beam_training *training,
-                                beam_dtype real)
+                                beam_place place)
 {
     beam_model_weights w;
+    const beam_dtype real = place.real;
     *out = (beam_memory_need){.program = PROGRAM, .here = 1};
     BEAM_TRY(check_extent(config, options->max_tokens));
     BEAM_TRY(beam_model_plan(&out->model, config, options, real));
@@ -78,8 +80,14 @@ beam_status beam_memory_measure(beam_memory_need *out, const beam_model_config *
         measure_training(out, training, real);
     beam_model_weights_unlist(&w);
     const beam_memory_plan *m = &out->model;
+    out->device = place.device;
+    if (out->device) { /* one rank per GPU */
+        out->here = 1;
+        out->host = out->program + out->saving;
+        out->program = CONTEXT;
+    }
     out->total = m->parameters + m->gradients + m->activations + m->scratch + out->optimizer +
-                 out->accumulation + out->receiving + out->program + out->saving;
+                 out->accumulation + out->receiving + out->program + (out->device ? 0 : out->saving);
     return BEAM_OK;
 }
 
@@ -87,18 +95,18 @@ beam_status beam_memory_require(const char *name, const beam_memory_need *need,
                                 const beam_host_memory *machine)
 {
     char ranks[48] = "";
+    const char *place = need->device ? "the GPU" : "this machine";
     const double gb = 1e9, all = (double)need->here * (double)need->total;
     if (machine->total == 0)
         return BEAM_OK;
     if (need->here > 1)
         snprintf(ranks, sizeof ranks, " for its %d ranks on this machine", need->here);
     if (all > (double)machine->total + (double)machine->swap)
-        return BEAM_FAIL(
-            BEAM_ECONFIG,
-            "%s: needs %.1f GB of memory%s (its parameters alone %.1f), but this machine has %.1f GB and "
-            "%.1f of swap. `beam estimate` says what would fit",
-            name, all / gb, ranks, (double)need->here * (double)need->model.parameters / gb,
-            (double)machine->total / gb, (double)machine->swap / gb);
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: needs %.1f GB of memory%s (its parameters alone %.1f), but %s has %.1f GB and "
+                         "%.1f of swap. `beam estimate` says what would fit",
+                         name, all / gb, ranks, (double)need->here * (double)need->model.parameters / gb,
+                         place, (double)machine->total / gb, (double)machine->swap / gb);
     if (all > (double)machine->available)
         beam_warn("%s: needs %.1f GB of memory%s, but only %.1f GB are free now: the system may end this "
                   "program. `beam estimate` says what would fit",

@@ -139,14 +139,25 @@ static void warn_overruled(const char *name, const beam_mask_config *found, cons
                   found->give_back ? "yes" : "no");
 }
 
+void beam_device_memory_look(beam_host_memory *out)
+{
+    beam_cuda_device gpu = {0};
+    beam_cuda_devices(&gpu, 1);
+    *out = (beam_host_memory){.total = (int64_t)gpu.memory, .available = (int64_t)gpu.memory};
+}
+
 static beam_status require_memory(const char *name, const beam_model_config *config,
                                   const beam_model_options *options, const beam_training *training,
                                   const beam_backend *be)
 {
     beam_memory_need need;
     beam_host_memory machine;
-    BEAM_TRY(beam_memory_measure(&need, config, options, training, be->real));
-    beam_host_memory_look("", &machine);
+    const beam_place place = {.real = be->real, .device = be->device_memory};
+    BEAM_TRY(beam_memory_measure(&need, config, options, training, place));
+    if (place.device)
+        beam_device_memory_look(&machine);
+    else
+        beam_host_memory_look("", &machine);
     return beam_memory_require(name, &need, &machine);
 }
 
@@ -285,11 +296,18 @@ beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
     return BEAM_OK;
 }
 
-beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int device, int64_t threads,
-                              beam_backend *out)
+bool beam_uses_device(beam_backend_kind kind, int ranks)
 {
-    if (kind == BEAM_BACKEND_CUDA)
-        return beam_backend_cuda(out, device, bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32);
+    return kind == BEAM_BACKEND_CUDA ||
+           (kind == BEAM_BACKEND_AUTO && beam_cuda_compiled() && beam_cuda_devices(NULL, 0) >= ranks);
+}
+
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, const beam_comm *comm,
+                              int64_t threads, beam_backend *out)
+{
+    const beam_dtype real = bf16 == BEAM_BF16_ON ? BEAM_BF16 : BEAM_F32;
+    if (beam_uses_device(kind, comm ? comm->local_size : 1))
+        return beam_backend_cuda(out, comm ? comm->local_rank : 0, real);
     if (bf16 == BEAM_BF16_ON)
         beam_warn("bf16: true is for GPUs; this processor computes in float32");
     return beam_backend_cpu(out, (int)threads);

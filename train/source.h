@@ -58,9 +58,16 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 /* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
 
-/* Opens the backend a configuration asks for. `auto` is the processor; GPU number `device` computes in bf16
- * if that is asked for, else in float32. */
-beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, int device, int64_t threads,
-                              beam_backend *out);
+/* Whether a GPU computes where a configuration says so, for `ranks` ranks on this machine. */
+bool beam_uses_device(beam_backend_kind kind, int ranks);
+
+/* The memory of the first GPU, all of it counted as free; zeros without one. */
+void beam_device_memory_look(beam_host_memory *out);
+
+/* Opens the backend a configuration asks for: a GPU, or `threads` of the processor. `auto` is a GPU where the
+ * program has code for one and this machine has as many as ranks; a rank takes that of its local_rank
+ * (`comm`; NULL: a process alone). A GPU computes in bf16 if that is asked for, else in float32. */
+beam_status beam_open_backend(beam_backend_kind kind, beam_bf16_use bf16, const beam_comm *comm,
+                              int64_t threads, beam_backend *out);
 
 #endif

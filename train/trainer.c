@@ -147,7 +147,7 @@ static void plan_steps(beam_trainer *t)
 static beam_status open_alone(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm->local_rank, c->threads, &t->backend));
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm, c->threads, &t->backend));
     BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
     BEAM_TRY(check_together(t));

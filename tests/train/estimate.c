@@ -66,7 +66,8 @@ static void same_as_allocated(const beam_model_config *config, const beam_model_
     beam_adamw_state adamw;
     beam_tree tree;
     const beam_training training = {.accumulation = PASSES};
-    assert_int_equal(beam_memory_measure(&need, config, options, &training, be->real), BEAM_OK);
+    assert_int_equal(beam_memory_measure(&need, config, options, &training, (beam_place){.real = be->real}),
+                     BEAM_OK);
     if (beam_model_open(&m, config, options, be) != BEAM_OK)
         fail_msg("%s", beam_last_error());
     const beam_memory_plan taken = beam_model_memory(m);
