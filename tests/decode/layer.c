@@ -343,7 +343,8 @@ static void refuses_wrong_descriptions(void **state)
     } while (0)
     REFUSED(m.size--, BEAM_MOE_EABI);
     REFUSED(m.abi++, BEAM_MOE_EABI);
-    REFUSED(m.device = 1, BEAM_MOE_EDEVICE);
+    REFUSED(m.device = 2, BEAM_MOE_EDEVICE);
+    REFUSED(m.null_experts = 1, BEAM_MOE_ESHAPE); /* with masks */
     REFUSED(m.hidden_size = 0, BEAM_MOE_ESHAPE);
     REFUSED(m.experts = INT64_MAX, BEAM_MOE_ESHAPE);
     REFUSED(m.top_k = m.experts + 1, BEAM_MOE_ESHAPE);
