@@ -256,7 +256,7 @@ template <class X> bool run(const beam_decode_call &c, void *stream)
 
 #else
 
-constexpr int most_blocks = 3;     /* of a multiprocessor: so many registers do kernels leave */
+constexpr int most_blocks = 2;     /* of a multiprocessor: so many registers do kernels leave */
 constexpr int prefetched_rows = 8; /* down rows of a warp before the phases meet */
 
 /* Waits for all blocks of the grid, which the launch has made resident together. */
