@@ -49,8 +49,8 @@ const char *beam_quantity_bytes(beam_quantity *q, double n)
 const char *beam_quantity_parameters(beam_quantity *q, int64_t total, int64_t active)
 {
     beam_quantity a, b, c, d;
-    snprintf(q->text, sizeof q->text, "%s (%s), %s active per token (%s)", beam_quantity_digits(&a, total),
-             beam_quantity_short(&b, (double)total), beam_quantity_digits(&c, active),
-             beam_quantity_short(&d, (double)active));
+    snprintf(q->text, sizeof q->text, "%.27s (%.16s), %.27s active per token (%.16s)",
+             beam_quantity_digits(&a, total), beam_quantity_short(&b, (double)total),
+             beam_quantity_digits(&c, active), beam_quantity_short(&d, (double)active));
     return q->text;
 }

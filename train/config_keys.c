@@ -23,12 +23,12 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help = "What is trained: the mask gates alone over a frozen base model, these and the base model's "
              "routers, or every parameter."},
     {KEY(backend), .kind = BEAM_KEY_CHOICE, .choices = "auto cpu cuda", .initial = "auto",
-     .help = "Where the work runs: the processor (`auto`, `cpu`), or a GPU (`cuda`), which is not complete "
-             "in this version."},
+     .help = "Where the work runs: the processor (`cpu`) or a GPU (`cuda`). `auto`: a GPU where this machine "
+             "has one for every rank and the program has code for it."},
     {KEY(bf16), .kind = BEAM_KEY_CHOICE, .choices = "auto false true", .initial = "auto",
-     .help = "Computing in bfloat16, where a device does. Processors compute in float32 whatever is said "
-             "here; `true` is "
-             "accepted with a warning."},
+     .help = "`true`: weights and activations in bfloat16 on a GPU, with `trainable: masks` or "
+             "`masks+router`. Processors compute in float32 whatever is said here; `true` is accepted with a "
+             "warning."},
     {KEY(threads), .kind = BEAM_KEY_INT, RANGE(0, 4096), .initial = "0",
      .help = "Processor threads; 0: all cores. Does not change results."},
     {KEY(gradient_checkpointing), .kind = BEAM_KEY_BOOL, .initial = "false",

@@ -240,7 +240,7 @@ static void trains_everything(void **state)
 /* Bit for bit. */
 static void repeats(void **state)
 {
-    const int times = **(int **)state;
+    const int times = *(const int *)*state;
     pair p;
     open_pair(&p, "qwen3_moe", BEAM_BF16, BEAM_SCOPE_MASKS, false);
     outcome first = pass(&p, DEVICE);
@@ -256,7 +256,7 @@ static void repeats(void **state)
     close_pair(&p);
 }
 
-enum { STEPS = 4, KEYS = 16 };
+enum { STEPS = 3, KEYS = 16 };
 
 /* A run's losses, and how often each step waited for the device. */
 static void run(const char *name, const char *const keys[], double loss[STEPS], int64_t waits[STEPS])
@@ -281,12 +281,12 @@ static void run(const char *name, const char *const keys[], double loss[STEPS], 
 /* `keys` with another backend; each step waits `extra` times beyond once per micro-batch and once more. */
 static void follows(const char *const keys[], const char *bf16, double tolerance, int64_t extra)
 {
-    const char *cpu[KEYS] = {"backend=cpu", "cutoff_len=16"},
-               *device[KEYS] = {"backend=cuda", "cutoff_len=16", bf16};
+    const char *cpu[KEYS] = {"backend=cpu", "cutoff_len=8", "per_device_train_batch_size=1"},
+               *device[KEYS] = {"backend=cuda", "cutoff_len=8", "per_device_train_batch_size=1", bf16};
     double want[STEPS], got[STEPS], worst = 0;
     int64_t waits[STEPS];
     for (int i = 0; keys[i]; i++)
-        cpu[i + 2] = device[i + 3] = keys[i];
+        cpu[i + 3] = device[i + 4] = keys[i];
     run("cpu", cpu, want, waits);
     run("device", device, got, waits);
     for (int i = 0; i < STEPS; i++) {
@@ -299,18 +299,15 @@ static void follows(const char *const keys[], const char *bf16, double tolerance
     assert_true(worst <= tolerance);
 }
 
-static const char *const masks[] = {"trainable=masks", "mask.target_active=2", NULL},
-                         *const terms[] =
-                             {"trainable=masks",    "distill.weight=0.5",   "mask.union_penalty=0.5",
-                              "mask.union_batch=8", "mask.give_back=true",  "packing=false",
-                              "mask.form=soft",     "mask.penalty_norm=l2", NULL},
+static const char *const terms[] = {"trainable=masks",      "distill.weight=0.5",   "mask.union_penalty=0.5",
+                                    "mask.union_batch=8",   "mask.give_back=true",  "packing=false",
+                                    "mask.target_active=2", "mask.penalty_norm=l2", NULL},
                          *const routers[] = {"trainable=masks+router", "router_aux_loss_coef=0.01", NULL},
                          *const all[] = {"trainable=all", "gradient_checkpointing=true", NULL};
 
 static void training_follows_in_f32(void **state)
 {
     (void)state;
-    follows(masks, "bf16=false", 1e-4, 0);
     follows(terms, "bf16=false", 1e-4, 0);
     follows(routers, "bf16=false", 1e-4, 2); /* the load of experts, before each backward pass */
     follows(all, "bf16=false", 1e-3, 0);
@@ -319,14 +316,12 @@ static void training_follows_in_f32(void **state)
 static void training_follows_in_bf16(void **state)
 {
     (void)state;
-    follows(masks, "bf16=true", 0.02, 0);
-    follows(terms, "bf16=true", 0.02, 0);
+    follows(terms, "bf16=true", 0.05, 0); /* the processor's weights are not rounded here */
 }
 
 int main(int argc, char **argv)
 {
     static int times = 2;
-    static int *const repeated = &times;
     if (beam_cuda_devices(NULL, 0) == 0) {
         printf("skipped: no CUDA device\n");
         return 77;
@@ -334,9 +329,10 @@ int main(int argc, char **argv)
     if (argc > 1)
         times = atoi(argv[1]);
     const struct CMUnitTest tests[] = {
-        HF_TEST_VARIANTS(computes_what_the_processor_does),  HF_TEST_VARIANTS(trains_everything),
-        {"repeats", repeats, NULL, NULL, (void *)&repeated}, cmocka_unit_test(training_follows_in_f32),
+        HF_TEST_VARIANTS(computes_what_the_processor_does), HF_TEST_VARIANTS(trains_everything),
+        {"repeats", repeats, NULL, NULL, &times},           cmocka_unit_test(training_follows_in_f32),
         cmocka_unit_test(training_follows_in_bf16),
     };
+    setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
 }

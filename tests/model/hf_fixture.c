@@ -61,7 +61,8 @@ static void make_batch(hf_fixture *f)
 void hf_fixture_open(hf_fixture *f, const char *variant, int threads)
 {
     *f = (hf_fixture){.variant = variant};
-    snprintf(f->folder, sizeof f->folder, "%s/%s", BEAM_FAMILIES_FOLDER, variant);
+    const char *elsewhere = getenv("BEAM_TEST_FAMILIES"); /* a program that was taken to another machine */
+    snprintf(f->folder, sizeof f->folder, "%s/%s", elsewhere ? elsewhere : BEAM_FAMILIES_FOLDER, variant);
     char *config = hf_fixture_path(f, "config.json"), *expected = hf_fixture_path(f, "expected.safetensors");
     hf_need(beam_model_config_read(config, &f->config));
     hf_need(beam_weights_open(expected, &f->expected));

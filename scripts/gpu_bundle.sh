@@ -1,0 +1,64 @@
+#!/bin/sh
+# Builds what a machine with a GPU needs to check beam, with every library it lacks, into one folder:
+#
+#     scripts/gpu_bundle.sh FOLDER [BUILD]      then, on that machine: FOLDER/gpu_check.sh
+#
+# The folder runs where there is glibc and an NVIDIA driver: no HDF5, OpenBLAS, MPI or compiler. BUILD (default
+# build/bundle) is where it is built: without MPI, for processors from x86-64-v3 on, for sm_90a unless
+# BEAM_CUDA_ARCHS says otherwise. Stops if anything cannot be resolved inside the folder, or if it is larger than
+# BEAM_BUNDLE_MIB (default 64).
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 64
+fi
+build=${2:-$root/build/bundle}
+programs="cli/beam tests/ops/ops.cuda tests/ops/ops.tile_cuda tests/ops/bench_grouped tests/model/model.cuda"
+targets="beam ops.cuda ops.tile_cuda bench_grouped model.cuda"
+# What every Linux machine with a driver has: the loader, glibc's libraries, and the driver itself.
+system='linux-vdso|ld-linux|lib(c|m|pthread|rt|dl|resolv|cuda)\.so'
+
+cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBEAM_CUDA=ON -DBEAM_MPI=OFF -DBEAM_NATIVE=OFF \
+    -DBEAM_CUDA_ARCHS="${BEAM_CUDA_ARCHS:-90a}" -DCMAKE_BUILD_RPATH="\$ORIGIN/lib" \
+    -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags >/dev/null
+# shellcheck disable=SC2086 # a list
+cmake --build "$build" -j "${BEAM_JOBS:-2}" --target $targets
+
+mkdir -p "$1/lib"
+out=$(cd "$1" && pwd)
+for program in $programs; do
+    cp "$build/$program" "$out/"
+done
+strip --strip-debug "$out"/beam "$out"/ops.* "$out"/model.cuda "$out"/bench_grouped
+
+# Libraries of libraries find their own beside them, whatever they say themselves: the programs' rpath is of the kind
+# (--disable-new-dtags) that also holds for what they load indirectly.
+for program in $programs; do
+    ldd "$build/$program" | awk '$3 ~ /^\// {print $3}'
+done | sort -u | grep -Ev "/$system" | while read -r library; do
+    cp -L "$library" "$out/lib/"
+done
+strip --strip-unneeded "$out"/lib/*.so*
+
+cp "$root/scripts/gpu_check.sh" "$out/"
+cp -r "$root/tests/fixtures/families" "$out/"
+cp "$root/tests/fixtures/configs/Qwen3-30B-A3B.json" "$out/"
+(cd "$root" && git rev-parse HEAD 2>/dev/null || echo unknown) >"$out/commit"
+
+# Nothing may be found outside, with an environment that says nothing.
+for program in $programs; do
+    outside=$(env -i ldd "$out/$(basename "$program")" | grep -Ev "$system" | grep -vF "=> $out/lib/" || true)
+    if [ -n "$outside" ]; then
+        echo "gpu_bundle: $(basename "$program") needs what is not in $out:" >&2
+        echo "$outside" >&2
+        exit 1
+    fi
+done
+size=$(du -sm "$out" | cut -f1)
+if [ "$size" -gt "${BEAM_BUNDLE_MIB:-64}" ]; then
+    echo "gpu_bundle: $out has $size MiB, more than ${BEAM_BUNDLE_MIB:-64}" >&2
+    exit 1
+fi
+env -i "$out/beam" --version
+echo "$out: $size MiB"

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Checks and measures beam on a GPU, in the folder that scripts/gpu_bundle.sh made (this script is in it):
+#
+#     FOLDER/gpu_check.sh [--out LOGS] [--report PERFORMANCE.md] [STAGE ...]
+#
+# Stages, all by default: ops model repeats memcheck initcheck synccheck racecheck bench. Each has its own log in
+# LOGS (default gpu-logs); summary.txt says how each ended. A stage that fails does not stop the others. --report
+# appends date, device, commands and figures to a file like docs/performance.md. BEAM_REPEATS: times that a pass is
+# repeated (100). BEAM_STAGE_SECONDS: the longest a stage may take (240). Exit code 77: no device.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+logs=gpu-logs
+report=""
+while [ $# -gt 0 ]; do
+    case $1 in
+    --out) logs=${2:?--out needs a folder}; shift 2 ;;
+    --report) report=${2:?--report needs a file}; shift 2 ;;
+    -*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+    *) break ;;
+    esac
+done
+stages=${*:-ops model repeats memcheck initcheck synccheck racecheck bench}
+export BEAM_TEST_FAMILIES="$here/families" OMP_WAIT_POLICY=passive
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64" # cuBLASLt
+
+# ops.cuda asks the driver, as beam does.
+if ! "$here/beam" doctor --json | grep -q '"gpus": \[{'; then
+    echo "no device: beam sees no GPU here (beam doctor)"
+    exit 77
+fi
+mkdir -p "$logs"
+device=$("$here/beam" doctor | sed -n 's/^gpu [0-9]* *//p' | head -1)
+: >"$logs/summary.txt"
+failed=0
+
+# stage NAME COMMAND...: a log, a line of the summary, and the command for the report.
+stage() {
+    name=$1
+    shift
+    case " $stages " in *" ${name%%_*} "*) ;; *) return ;; esac
+    printf '$ %s\n' "$*" >"$logs/$name.log"
+    began=$(date +%s)
+    timeout "${BEAM_STAGE_SECONDS:-240}" "$@" >>"$logs/$name.log" 2>&1
+    code=$?
+    case $code in
+    0) verdict=passed ;;
+    77) verdict=skipped ;;
+    124) verdict="stopped after ${BEAM_STAGE_SECONDS:-240} s"; failed=1 ;;
+    *) verdict="FAILED ($code)"; failed=1 ;;
+    esac
+    printf '%-14s %s, %s s\n' "$name" "$verdict" $(($(date +%s) - began)) | tee -a "$logs/summary.txt"
+}
+
+# sanitize NAME TOOL-OPTIONS...: compute-sanitizer over every operation.
+sanitize() {
+    tool=$1
+    if command -v compute-sanitizer >/dev/null; then
+        stage "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/ops.cuda"
+    else
+        stage "$tool" sh -c 'echo "compute-sanitizer is not on the path"; exit 77'
+    fi
+}
+
+stage ops "$here/ops.cuda"
+stage ops_tiles env BEAM_CUDA_BLAS=0 "$here/ops.cuda"
+stage ops_wgmma env BEAM_CUDA_WGMMA=1 "$here/ops.cuda"
+stage ops_tile "$here/ops.tile_cuda"
+stage model "$here/model.cuda" 2
+stage repeats "$here/model.cuda" "${BEAM_REPEATS:-100}"
+for tool in memcheck initcheck synccheck racecheck; do
+    sanitize "$tool"
+done
+
+# The layers of Qwen3-30B-A3B, four of them, and a smaller vocabulary: what a step does per layer.
+sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 4/; s/"vocab_size": [0-9]*/"vocab_size": 16384/' \
+    "$here/Qwen3-30B-A3B.json" >"$logs/layers.json"
+stage bench_grouped "$here/bench_grouped"
+stage bench_grouped_wgmma env BEAM_CUDA_WGMMA=1 "$here/bench_grouped"
+for wgmma in 0 1; do
+    stage "bench_step_$wgmma" env "BEAM_CUDA_WGMMA=$wgmma" "$here/beam" bench train --model "random:$logs/layers.json" \
+        --backend cuda --bf16 --rows 4 --sequence 4096 --steps 10
+done
+
+if [ -n "$report" ]; then
+    {
+        # shellcheck disable=SC2016 # a code span of Markdown
+        printf '\n## GPU, %s\n\n%s, commit %s, `FOLDER/gpu_check.sh %s`:\n' "$(date +%Y-%m-%d)" "$device" \
+            "$(cat "$here/commit")" "$stages"
+        printf '\n```\n'
+        cat "$logs/summary.txt"
+        printf '```\n'
+        for name in bench_grouped bench_grouped_wgmma bench_step_0 bench_step_1; do
+            [ -f "$logs/$name.log" ] || continue
+            printf '\n```\n'
+            sed "s|$here/||g; s|$logs/||g" "$logs/$name.log"
+            printf '```\n'
+        done
+    } >>"$report"
+fi
+exit $failed
