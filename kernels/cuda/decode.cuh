@@ -84,15 +84,15 @@ __device__ inline void dots(float (&sum)[R][N], const W *const (&w)[R], const X 
             sum[r][j] = warp_sum(sum[r][j]);
 }
 
-/* Calls f(p, width<N>) with the matrix's elements in their type, and N inputs that `left` of them fill best.
- */
-template <class F> __device__ inline void with_tile(beam_decode_matrix m, int left, F f)
+/* Calls f(p, width<N>) with the matrix's elements in their type, and the number N of inputs, at most Most,
+ * that `left` of them fill best. */
+template <int Most, class F> __device__ inline void with_tile(beam_decode_matrix m, int left, F f)
 {
     const auto sized = [=](const auto *p) {
-        if (left > 4)
-            f(p, width<8>());
+        if (left > Most / 2)
+            f(p, width<Most>());
         else if (left > 2)
-            f(p, width<4>());
+            f(p, width<Most / 2>());
         else if (left > 1)
             f(p, width<2>());
         else

@@ -10,6 +10,7 @@ namespace
 
 using decode::warps;
 
+constexpr int tile = 4; /* tokens that meet a row together: so many sums leave registers for two blocks */
 constexpr int tile_tokens = 256; /* whose sums stand in shared memory; more come in several passes */
 constexpr int line = 128;        /* bytes that a prefetch brings */
 
@@ -28,8 +29,8 @@ struct neuron {
 template <class X> __device__ void run_neuron(const beam_decode_call &c, const neuron &u)
 {
     const int D = c.hidden_size;
-    for (int r = u.begin; r < u.end; r += 8)
-        decode::with_tile(u.matrix, u.end - r, [&](auto *w, auto n) {
+    for (int r = u.begin; r < u.end; r += tile)
+        decode::with_tile<tile>(u.matrix, u.end - r, [&](auto *w, auto n) {
             const decltype(w) row[2] = {w + u.gate * D, w + u.up * D};
             const X *x[n];
             float sum[2][n];
@@ -134,8 +135,8 @@ __device__ float weight_of(const beam_decode_call &c, const down_row &d, int r)
  * for one token. */
 __device__ void add_row(const beam_decode_call &c, const down_row &d, float *sum, int first_token)
 {
-    for (int r = d.begin; r < d.end; r += 8)
-        decode::with_tile(d.matrix, d.end - r, [&](auto *w, auto n) {
+    for (int r = d.begin; r < d.end; r += tile)
+        decode::with_tile<tile>(d.matrix, d.end - r, [&](auto *w, auto n) {
             const decltype(w) row[1] = {w + d.row * d.width};
             const float *x[n];
             float dot[1][n];

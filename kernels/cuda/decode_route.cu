@@ -27,7 +27,7 @@ template <class X> __device__ void fill_logits(const beam_decode_call &c, int un
     const int rows = is_mask ? c.experts : c.experts + c.null_experts, D = c.hidden_size;
     const int first = (is_mask ? unit - router_units(c) : unit) * 2, second = min(first + 1, rows - 1);
     float *out = is_mask ? c.product : c.logit;
-    decode::with_tile(m, end - begin, [&](auto *w, auto n) {
+    decode::with_tile<tile>(m, end - begin, [&](auto *w, auto n) {
         const decltype(w) row[2] = {w + static_cast<int64_t>(first) * D,
                                     w + static_cast<int64_t>(second) * D};
         const X *x[n];
