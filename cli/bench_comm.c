@@ -77,7 +77,7 @@ static beam_status count_gradients(const beam_model_config *config, beam_scope s
     beam_model_weights_measure(&w, &values, &grads);
     beam_model_weights_unlist(&w);
     m->bytes = (int64_t)grads;
-    m->numbers = m->bytes / (int64_t)beam_dtype_size(real);
+    m->numbers = m->bytes / (int64_t)beam_dtype_size(beam_wide_of(real));
     return BEAM_OK;
 }
 

@@ -1,8 +1,6 @@
 /* beam train: fine-tunes as configured. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "cli/args.h"
+#include "cli/job.h"
 #include "cli/verbs.h"
 #include "train/run.h"
 
@@ -19,19 +17,6 @@ static beam_status load(const beam_args *rest, int64_t stop_after, beam_config *
                            rest->at[0]);
 }
 
-/* All ranks end alike, so one of them says why; and before any process ends, because mpirun then ends the
- * others. */
-static beam_status leave(beam_comm *comm, beam_status status)
-{
-    const bool several = comm->size > 1;
-    if (status && several && comm->rank == 0)
-        fprintf(stderr, "beam train: %s\n", beam_last_error());
-    beam_comm_close(comm);
-    if (status && several)
-        exit(beam_exit_code(status));
-    return status;
-}
-
 beam_status beam_verb_train(int argc, char **argv)
 {
     int64_t stop_after = 0;
@@ -46,7 +31,7 @@ beam_status beam_verb_train(int argc, char **argv)
             "(masks+router), or all its weights (all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
             "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n"
-            "Under mpirun or srun the ranks train together.\n\n"
+            "Under mpirun or srun the ranks train together; SIGUSR1 to the launcher stops them.\n\n"
             "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"
             "files (the same numbers), log.0.txt and checkpoint-NNNNNN/ folders.",
         .examples = "  beam train configs/tiny-moe-masks.yaml\n"
@@ -68,5 +53,5 @@ beam_status beam_verb_train(int argc, char **argv)
     if (!status)
         status = beam_train(&config, origins, stop_after, &comm);
     beam_config_free_origins(origins);
-    return leave(&comm, status);
+    return beam_job_end(&comm, "train", status);
 }

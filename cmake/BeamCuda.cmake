@@ -58,7 +58,7 @@ function(beam_cuda_objects out)
       DEPENDS ${source} ${CMAKE_SOURCE_DIR}/cmake/nvcc.sh
       DEPFILE ${object}.d
       COMMAND ${CMAKE_SOURCE_DIR}/cmake/nvcc.sh ${object}.ptxas ${BEAM_NVCC} -std=c++17 -O3 -lineinfo ${codes}
-              -Xptxas -v -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -D_POSIX_C_SOURCE=200809L
+              -Xptxas -v -Werror all-warnings -Xcompiler -fPIC,-Wall,-Wextra,-Werror,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -D_POSIX_C_SOURCE=200809L
               -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/tests -MD -MF ${object}.d -MT ${object}
               -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
       COMMENT "nvcc ${source}"

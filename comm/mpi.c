@@ -166,11 +166,15 @@ static void all_gather(beam_comm *c, beam_tensor block, const int64_t *count)
 static void host_gather(beam_comm *c, const void *mine, void *all, size_t bytes)
 {
     mpi_job *job = c->impl;
-    BEAM_ASSERT(bytes <= MESSAGE);
-    MPI_Request *r = next_request(c, &job->list[GATHER]);
-    if (r && !failed(c, MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, job->world, r),
-                     "MPI_Iallgather"))
-        wait_for(c, &job->list[GATHER]);
+    if (bytes > 0)
+        memcpy((char *)all + (size_t)c->rank * bytes, mine, bytes);
+    for (int i = 1; i < c->size; i++) {
+        const int p = peer_of(c, c->size - i);
+        post_receive(c, GATHER, (char *)all + (size_t)p * bytes, bytes, p);
+    }
+    for (int i = 1; i < c->size; i++)
+        post_send(c, GATHER, mine, bytes, peer_of(c, i));
+    wait_for(c, &job->list[GATHER]);
 }
 
 static void host_broadcast(beam_comm *c, void *data, size_t bytes, int root)

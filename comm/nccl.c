@@ -190,21 +190,20 @@ static beam_status load(nccl_job *job)
     return BEAM_OK;
 }
 
-/* Rank 0 draws the id of this job, all join by it. */
+/* Rank 0 draws the id of this job, all join by it. A rank that cannot join keeps its failure in c->status:
+ * the others may wait for it in there, where no verdict reaches them, until it ends the job. */
 static beam_status join(beam_comm *c, nccl_job *job)
 {
     nccl_id id = {{0}};
     beam_status mine = BEAM_OK;
     if (c->rank == 0 && failed(c, job, job->api.get_unique_id(&id), "ncclGetUniqueId"))
         mine = c->status;
-    c->status = BEAM_OK; /* what failed is NCCL, not what carries the verdict */
+    c->status = BEAM_OK; /* MPI works, and carries the verdict */
     BEAM_TRY(beam_comm_verdict(c, mine));
     beam_comm_host_broadcast(c, &id, sizeof id, 0);
     BEAM_TRY(c->status);
-    if (failed(c, job, job->api.comm_init_rank(&job->comm, c->size, id, c->rank), "ncclCommInitRank"))
-        mine = c->status;
-    c->status = BEAM_OK;
-    return beam_comm_verdict(c, mine);
+    failed(c, job, job->api.comm_init_rank(&job->comm, c->size, id, c->rank), "ncclCommInitRank");
+    return c->status;
 }
 
 beam_status beam_nccl_open(beam_comm *c)

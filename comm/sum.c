@@ -56,9 +56,9 @@ beam_span beam_sum_own(const beam_sum *s, int b)
 }
 
 /* Bytes of one slot's parts of n elements each. */
-static size_t slot_bytes(const beam_comm *c, beam_dtype real, int64_t n)
+static size_t slot_bytes(const beam_comm *c, beam_dtype type, int64_t n)
 {
-    const size_t bytes = (size_t)n * (size_t)c->size * beam_dtype_size(real);
+    const size_t bytes = (size_t)n * (size_t)c->size * beam_dtype_size(type);
     return (bytes + BEAM_ALIGN - 1) / BEAM_ALIGN * BEAM_ALIGN;
 }
 

@@ -11,8 +11,8 @@ void beam_self_open(beam_comm *c);
 /* Joins the `ranks` ranks that a launcher started. On failure nothing is left to close. */
 beam_status beam_mpi_open(beam_comm *c, int ranks);
 
-/* Device memory over NCCL, on the stream of c->be; the open comm `c` keeps carrying host data. Collective. On
- * failure `c` is as before. */
+/* Device memory over NCCL, on the stream of c->be; the open comm `c` keeps carrying host data. Collective. A
+ * failure that all ranks know leaves `c` as before; one that they may not know stays in c->status. */
 beam_status beam_nccl_open(beam_comm *c);
 
 #endif

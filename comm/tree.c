@@ -1,9 +1,9 @@
 #include "comm/tree.h"
 
-static int levels_for(int64_t leaves)
+int beam_tree_levels(int64_t leaves)
 {
     int levels = 0;
-    while (leaves > 1 && (INT64_C(1) << levels) <= leaves - 1)
+    while ((leaves - 1) >> levels)
         levels++;
     return levels;
 }
@@ -18,13 +18,13 @@ size_t beam_tree_bytes(beam_tensor grads, int64_t leaves)
 {
     beam_tree t = {.grads = grads};
     beam_arena a = beam_arena_measure();
-    place(&t, levels_for(leaves), &a);
+    place(&t, beam_tree_levels(leaves), &a);
     return a.peak;
 }
 
 beam_status beam_tree_open(beam_tree *t, beam_tensor grads, int64_t leaves, beam_backend *be)
 {
-    const int levels = levels_for(leaves);
+    const int levels = beam_tree_levels(leaves);
     BEAM_ASSERT(leaves >= 1 && levels < BEAM_TREE_LEVELS);
     *t = (beam_tree){.grads = grads, .leaves = leaves};
     if (levels == 0)

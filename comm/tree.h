@@ -15,6 +15,9 @@ typedef struct {
     int64_t leaves, done;
 } beam_tree;
 
+/* Finished subtrees that wait at most, of different sizes, while `leaves` (at least 1) are added. */
+int beam_tree_levels(int64_t leaves);
+
 /* Bytes that beam_tree_open would allocate; grads needs no memory. */
 size_t beam_tree_bytes(beam_tensor grads, int64_t leaves);
 

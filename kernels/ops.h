@@ -39,7 +39,7 @@ void beam_add(beam_backend *be, beam_tensor y, beam_tensor x);
 void beam_gemm(beam_backend *be, beam_tensor c, beam_tensor a, bool ta, beam_tensor b, bool tb, double alpha,
                double beta);
 
-/* y[.., N] += bias[N];  dbias[N] += the sum of dy over its rows, in a fixed order. */
+/* y[.., N] += bias[N], both real or both wide;  dbias[N] += the sum of dy over its rows, in a fixed order. */
 void beam_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias);
 void beam_bias_grad(beam_backend *be, beam_tensor dbias, beam_tensor dy);
 

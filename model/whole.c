@@ -30,14 +30,16 @@ static beam_status read_here(beam_model *m, const beam_param *p, int64_t first, 
 beam_status beam_model_read(beam_model *m, const beam_param *p, int64_t first, int64_t n, float *out)
 {
     BEAM_ASSERT(first >= 0 && n >= 0 && first + n <= beam_model_numbers(m, p));
-    BEAM_TRY(read_here(m, p, first, n, out));
+    beam_status status = read_here(m, p, first, n, out);
     if (parts(m, p) == 1)
-        return BEAM_OK;
+        return status;
     beam_comm *comm = m->options.comm;
     const int64_t here = beam_count(p->value), group = comm->rank - m->config.expert_rank;
     float *all = malloc((size_t)(n * comm->size) * sizeof *all);
-    if (!all)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld numbers of every rank", (long long)n);
+    if (!status && !all)
+        status = BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld numbers of every rank", (long long)n);
+    if (status && !comm->status) /* the other ranks wait in the gather: the comm is of no use any more */
+        comm->status = status;
     beam_comm_host_gather(comm, out, all, (size_t)n * sizeof *out);
     for (int64_t i = 0; i < n && !comm->status; i++)
         out[i] = all[(group + (first + i) / here) * n + i];

@@ -32,10 +32,12 @@ static int check_shape(const beam_moe *m)
                       in_range(m->shared_size, 0, 1 << 24) && in_range(groups, 1, m->experts) &&
                       m->groups >= 0 && m->experts % groups == 0 && in_range(kept, 1, groups) &&
                       (groups == 1 || m->null_experts == 0) && in_range(m->top_k, 1, candidates);
-    const bool rules = in_range(m->keep, 0, m->top_k) && in_range(m->anchor, 0, m->top_k) && m->share >= 0 &&
-                       m->share <= 1 && m->scale >= 0 && m->threads >= 0 &&
-                       (!m->mask_router.data || (m->threshold > 0 && m->threshold < 1));
-    return fits && rules ? BEAM_MOE_OK : BEAM_MOE_ESHAPE;
+    const bool rules =
+        in_range(m->keep, 0, m->top_k) && in_range(m->anchor, 0, m->top_k) && m->share >= 0 &&
+        m->share <= 1 && m->scale >= 0 && m->threads >= 0 &&
+        (!m->mask_router.data || (m->threshold > 0 && m->threshold < 1 && m->null_experts == 0));
+    const bool on_device = m->device == BEAM_MOE_CPU || beam_moe_cuda_fits(m);
+    return fits && rules && on_device ? BEAM_MOE_OK : BEAM_MOE_ESHAPE;
 }
 
 int beam_moe_check(const beam_moe *m)
@@ -44,7 +46,7 @@ int beam_moe_check(const beam_moe *m)
         return BEAM_MOE_EPOINTER;
     if (m->size != sizeof *m || m->abi != BEAM_MOE_ABI)
         return BEAM_MOE_EABI;
-    if (m->device != BEAM_MOE_CPU)
+    if (m->device != BEAM_MOE_CPU && !(m->device == BEAM_MOE_CUDA && beam_moe_cuda_compiled()))
         return BEAM_MOE_EDEVICE;
     if (m->hidden_type != BEAM_MOE_F32 && m->hidden_type != BEAM_MOE_BF16)
         return BEAM_MOE_ETYPE;
@@ -85,6 +87,9 @@ const char *beam_moe_error(int code)
         return "the workspace is too small: ask beam_moe_workspace";
     case BEAM_MOE_EID:
         return "an expert's id is outside [-1, experts)";
+    case BEAM_MOE_ELAUNCH:
+        return "the GPU refused a kernel: wrong stream or device, or an architecture the library has no code "
+               "for";
     default:
         return "unknown error";
     }
@@ -125,17 +130,31 @@ static void lay_out(layer_room *r, const beam_moe *m, int64_t tokens, beam_arena
     r->pairs.gain = beam_push(a, BEAM_F32, BEAM_DIMS(tokens, m->top_k)).data;
 }
 
-size_t beam_moe_workspace(const beam_moe *m, int64_t tokens)
+static bool takes(const beam_moe *m, int64_t tokens)
+{
+    return in_range(tokens, 0, INT32_MAX / m->top_k) &&
+           (m->device == BEAM_MOE_CPU || beam_moe_cuda_takes(tokens));
+}
+
+static void measure(const beam_moe *m, int64_t tokens, beam_arena *a)
 {
     layer_room room;
-    if (beam_moe_check(m) || tokens < 0 || tokens > INT32_MAX / m->top_k)
+    lay_out(&room, m, tokens, a);
+    const size_t mark = beam_mark(a);
+    beam_moe_measure_route(m, tokens, a);
+    beam_release(a, mark);
+    beam_moe_measure_experts(m, tokens, a);
+}
+
+size_t beam_moe_workspace(const beam_moe *m, int64_t tokens)
+{
+    if (beam_moe_check(m) || !takes(m, tokens))
         return 0;
     beam_arena a = beam_arena_measure();
-    lay_out(&room, m, tokens, &a);
-    const size_t mark = beam_mark(&a);
-    beam_moe_measure_route(m, tokens, &a);
-    beam_release(&a, mark);
-    beam_moe_measure_experts(m, tokens, &a);
+    if (m->device == BEAM_MOE_CUDA)
+        beam_moe_cuda_measure(m, tokens, &a);
+    else
+        measure(m, tokens, &a);
     return a.peak + BEAM_ALIGN; /* the caller's block may start anywhere */
 }
 
@@ -145,7 +164,7 @@ static int begin(const beam_moe *m, int64_t tokens, void *workspace, size_t byte
     const int code = beam_moe_check(m);
     if (code)
         return code;
-    if (tokens < 0 || tokens > INT32_MAX / m->top_k)
+    if (!takes(m, tokens))
         return BEAM_MOE_ESHAPE;
     if (!workspace)
         return BEAM_MOE_EPOINTER;
@@ -175,8 +194,10 @@ static void close_hidden(const beam_moe *m, void *y, const float *from, int64_t 
         ((uint16_t *)y)[i] = beam_f32_to_bf16(from[i]);
 }
 
+/* Ids are read only where they can be. */
 static int check_pairs(const beam_moe *m, const beam_moe_pairs *p, int64_t tokens, bool read)
 {
+    read = read && m->device == BEAM_MOE_CPU;
     const bool gives_back = m->give_back.data && m->mask_router.data;
     if (!p || !p->id || !p->weight || (gives_back && (!p->candidate || !p->gain)))
         return BEAM_MOE_EPOINTER;
@@ -194,12 +215,13 @@ int beam_moe_route(const beam_moe *m, const void *x, int64_t tokens, const beam_
 {
     beam_arena a;
     layer_room room;
-    (void)stream;
     int code = begin(m, tokens, workspace, bytes, &a);
     if (!code)
         code = x ? check_pairs(m, pairs, tokens, false) : BEAM_MOE_EPOINTER;
     if (code)
         return code;
+    if (m->device == BEAM_MOE_CUDA)
+        return beam_moe_cuda_route(m, x, tokens, pairs, &a, stream);
     lay_out(&room, m, tokens, &a);
     beam_moe_route_f32(m, open_hidden(m, &room, x, tokens), tokens, pairs, &a);
     return BEAM_MOE_OK;
@@ -210,12 +232,13 @@ int beam_moe_experts(const beam_moe *m, const void *x, void *y, int64_t tokens, 
 {
     beam_arena a;
     layer_room room;
-    (void)stream;
     int code = begin(m, tokens, workspace, bytes, &a);
     if (!code)
         code = x && y ? check_pairs(m, pairs, tokens, true) : BEAM_MOE_EPOINTER;
     if (code)
         return code;
+    if (m->device == BEAM_MOE_CUDA)
+        return beam_moe_cuda_experts(m, x, y, tokens, pairs, &a, stream);
     lay_out(&room, m, tokens, &a);
     float *out = m->hidden_type == BEAM_MOE_F32 ? y : room.y.data;
     beam_moe_experts_f32(m, open_hidden(m, &room, x, tokens), out, tokens, pairs, &a);
@@ -228,10 +251,11 @@ int beam_moe_run(const beam_moe *m, const void *x, void *y, int64_t tokens, void
 {
     beam_arena a;
     layer_room room;
-    (void)stream;
     const int code = begin(m, tokens, workspace, bytes, &a);
     if (code || !x || !y)
         return code ? code : BEAM_MOE_EPOINTER;
+    if (m->device == BEAM_MOE_CUDA)
+        return beam_moe_cuda_run(m, x, y, tokens, &a, stream);
     lay_out(&room, m, tokens, &a);
     const float *in = open_hidden(m, &room, x, tokens);
     float *out = m->hidden_type == BEAM_MOE_F32 ? y : room.y.data;

@@ -29,7 +29,10 @@ extern "C" {
 #define BEAM_MOE_API
 #endif
 
-enum { BEAM_MOE_CPU = 0 }; /* device: other numbers are refused by this library */
+/* device. On a GPU (a library built with nvcc) the description is the host's, but every pointer in it and in
+ * the calls is the device's; a call returns when its kernels are in the queue of `stream` (a cudaStream_t)
+ * and may be captured into a CUDA graph. Other numbers are refused. */
+enum { BEAM_MOE_CPU = 0, BEAM_MOE_CUDA = 1 };
 
 enum { BEAM_MOE_F32 = 0, BEAM_MOE_BF16 = 1 }; /* type of elements */
 
@@ -41,7 +44,8 @@ enum {
     BEAM_MOE_ETYPE,      /* an element type that this library does not know */
     BEAM_MOE_EPOINTER,   /* something that is needed is NULL */
     BEAM_MOE_EWORKSPACE, /* the workspace is too small */
-    BEAM_MOE_EID         /* an expert's id is outside [-1, E) */
+    BEAM_MOE_EID,        /* an expert's id is outside [-1, E) */
+    BEAM_MOE_ELAUNCH     /* the GPU refused a kernel */
 };
 
 /* data NULL: absent, where a comment says that it may be. */
@@ -74,7 +78,7 @@ typedef struct {
 
     /* Mask gates: candidate e is kept if sigmoid(u) >= threshold,
      *     u = W_m x + bias[e] + scale * log(K g / sum of g) + rank_bias[rank of e].
-     * The weights of kept ones stay what they are. NULL: no masks, and the rule below decides. */
+     * The weights of kept ones stay what they are. NULL: no masks, and the rule below decides. With N = 0. */
     beam_moe_matrix mask_router; /* [E,D] */
     const float *mask_bias;      /* [E] or NULL */
     const float *mask_scale;     /* [1] or NULL */
@@ -105,7 +109,8 @@ BEAM_MOE_API int beam_moe_check(const beam_moe *m);
 BEAM_MOE_API size_t beam_moe_workspace(const beam_moe *m, int64_t tokens);
 
 /* y[T,D] = the whole layer of x[T,D]; y is overwritten and must not overlap x. `stream` is for devices: on
- * the CPU it is not used, and the call returns when all is done. */
+ * the CPU it is not used, and the call returns when all is done. On a GPU calls that may run at the same time
+ * need workspaces of their own. */
 BEAM_MOE_API int beam_moe_run(const beam_moe *m, const void *x, void *y, int64_t tokens, void *workspace,
                               size_t bytes, void *stream);
 
@@ -113,7 +118,8 @@ BEAM_MOE_API int beam_moe_run(const beam_moe *m, const void *x, void *y, int64_t
 BEAM_MOE_API int beam_moe_route(const beam_moe *m, const void *x, int64_t tokens, const beam_moe_pairs *pairs,
                                 void *workspace, size_t bytes, void *stream);
 
-/* Experts, give-back and shared expert, from pairs that may come from anywhere: ids in any order. */
+/* Experts, give-back and shared expert, from pairs that may come from anywhere: ids in any order. A GPU takes
+ * ids outside [-1, E) for dropped ones. */
 BEAM_MOE_API int beam_moe_experts(const beam_moe *m, const void *x, void *y, int64_t tokens,
                                   const beam_moe_pairs *pairs, void *workspace, size_t bytes, void *stream);
 

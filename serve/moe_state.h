@@ -1,4 +1,4 @@
-/* The halves of serve/beam_moe.h over floats: for the files that implement it only. */
+/* The halves of serve/beam_moe.h over floats, and its way to a GPU: for the files that implement it only. */
 #ifndef BEAM_SERVE_MOE_STATE_H
 #define BEAM_SERVE_MOE_STATE_H
 
@@ -18,5 +18,17 @@ void beam_moe_route_f32(const beam_moe *m, const float *x, int64_t tokens, const
                         beam_arena *a);
 void beam_moe_experts_f32(const beam_moe *m, const float *x, float *y, int64_t tokens,
                           const beam_moe_pairs *pairs, beam_arena *a);
+
+/* The same on a GPU, over the caller's types; all pointers are the device's. Whether this build can, and
+ * whether it takes such a layer and so many tokens. */
+bool beam_moe_cuda_compiled(void);
+bool beam_moe_cuda_fits(const beam_moe *m);
+bool beam_moe_cuda_takes(int64_t tokens);
+void beam_moe_cuda_measure(const beam_moe *m, int64_t tokens, beam_arena *a);
+int beam_moe_cuda_run(const beam_moe *m, const void *x, void *y, int64_t tokens, beam_arena *a, void *stream);
+int beam_moe_cuda_route(const beam_moe *m, const void *x, int64_t tokens, const beam_moe_pairs *pairs,
+                        beam_arena *a, void *stream);
+int beam_moe_cuda_experts(const beam_moe *m, const void *x, void *y, int64_t tokens,
+                          const beam_moe_pairs *pairs, beam_arena *a, void *stream);
 
 #endif

@@ -5,11 +5,8 @@
 
 beam_status beam_leaf_sums_open(beam_leaf_sums *s, int64_t n, int64_t leaves)
 {
-    int levels = 0;
-    while ((leaves - 1) >> levels)
-        levels++;
     *s = (beam_leaf_sums){.n = n, .leaves = leaves};
-    s->partial = calloc((size_t)levels * (size_t)n + 1, sizeof *s->partial);
+    s->partial = calloc((size_t)beam_tree_levels(leaves) * (size_t)n + 1, sizeof *s->partial);
     return s->partial ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the sums of a step");
 }
 
@@ -28,17 +25,16 @@ static void join(const beam_leaf_sums *s, double *x, int level)
 
 void beam_leaf_sums_push(beam_leaf_sums *s, double *x)
 {
-    const bool last = s->done + 1 == s->leaves;
     int level = 0;
-    for (; s->done >> level & 1; level++) /* a finished subtree of the same size */
-        join(s, x, level);
-    s->done++;
-    if (!last) {
-        memcpy(s->partial + level * s->n, x, (size_t)s->n * sizeof *x);
+    if (s->done + 1 == s->leaves) {
+        for (; s->done >> level; level++)
+            if (s->done >> level & 1)
+                join(s, x, level);
+        s->done = 0;
         return;
     }
-    for (level++; s->done >> level; level++) /* not a power of two: smaller subtrees join larger ones */
-        if ((s->done - 1) >> level & 1)
-            join(s, x, level);
-    s->done = 0;
+    for (; s->done >> level & 1; level++)
+        join(s, x, level);
+    memcpy(s->partial + level * s->n, x, (size_t)s->n * sizeof *x);
+    s->done++;
 }

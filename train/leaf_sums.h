@@ -1,6 +1,6 @@
 /* Numbers that add up over a step's micro-batches on the host: losses and statistics. They add up in the
- * order of the gradients (comm/tree.h), so that a step's numbers have the same bits however its micro-batches
- * are spread over ranks. */
+ * order of the gradients (comm/tree.h, which adds tensors of a backend), so that a step's numbers have the
+ * same bits however its micro-batches are spread over ranks. */
 #ifndef BEAM_TRAIN_LEAF_SUMS_H
 #define BEAM_TRAIN_LEAF_SUMS_H
 

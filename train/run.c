@@ -86,8 +86,7 @@ static beam_status protect(beam_trainer *t, const char *checkpoint)
 }
 
 /* Where to go on: for rank 0, as other ranks may not see output_dir. `path` is "none" for a start; `newest`
- * is
- * "" if there is no checkpoint. */
+ * is "" if there is no checkpoint. */
 static beam_status choose_start(const beam_config *c, char path[BEAM_PATH_MAX], char newest[BEAM_PATH_MAX])
 {
     bool found;
@@ -256,6 +255,8 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     BEAM_TRY(beam_comm_verdict(comm, open_log(c, comm->rank)));
     beam_signals_listen();
     beam_status status = beam_trainer_open(&t, c, comm);
+    if (!status)
+        status = beam_comm_agree(comm, "--stop-after", (uint64_t)stop_after);
     if (!status)
         status = resume(&t);
     if (!status)

@@ -171,29 +171,40 @@ static uint64_t hash_of_occasions(const beam_config *c)
     return hash;
 }
 
-/* What the ranks must have in common to work on one run. */
-static beam_status agree(const beam_trainer *t)
+/* What decides which calls the ranks make together, so it comes before any call that not all might make. */
+static beam_status agree_on_settings(const beam_trainer *t)
 {
-    const uint64_t eval = t->eval ? beam_loader_hash(t->eval) : 0;
+    const beam_config *c = t->config;
+    const uint64_t backend =
+        beam_random_bits(beam_hash_string(t->backend.ops->name), (uint64_t)t->backend.real, 0);
+    const bool again =
+        c->expert_parallel > 1 && c->gradient_checkpointing; /* rows of experts are sent again */
     BEAM_TRY(beam_comm_agree(t->comm, "the version of beam", beam_hash_string(BEAM_VERSION)));
     BEAM_TRY(beam_comm_agree(t->comm, "the configuration", t->state.config_hash));
-    BEAM_TRY(beam_comm_agree(t->comm, "the backend", beam_hash_string(t->backend.ops->name)));
-    BEAM_TRY(beam_comm_agree(t->comm, "when to evaluate and save", hash_of_occasions(t->config)));
+    BEAM_TRY(beam_comm_agree(t->comm, "backend and bf16", backend));
+    BEAM_TRY(beam_comm_agree(t->comm, "gradient_checkpointing", again));
+    return beam_comm_agree(t->comm, "when to evaluate and save", hash_of_occasions(c));
+}
+
+/* What the ranks must have in common to work on one run. */
+static beam_status agree_on_content(const beam_trainer *t)
+{
+    const uint64_t eval = t->eval ? beam_loader_hash(t->eval) : 0;
     BEAM_TRY(beam_comm_agree(t->comm, "the base model", t->state.model_hash));
     BEAM_TRY(beam_comm_agree(t->comm, "the dataset", t->state.data_hash));
     BEAM_TRY(beam_comm_agree(t->comm, "the dataset for evaluation", eval));
-    BEAM_TRY(beam_comm_agree(t->comm, "the number of steps", (uint64_t)t->total_steps));
-    return BEAM_OK;
+    return beam_comm_agree(t->comm, "the number of steps", (uint64_t)t->total_steps);
 }
 
 beam_status beam_trainer_open(beam_trainer *t, const beam_config *c, beam_comm *comm)
 {
     *t = (beam_trainer){.config = c, .comm = comm};
     BEAM_TRY(beam_comm_verdict(comm, open_alone(t)));
+    BEAM_TRY(agree_on_settings(t));
     plan_steps(t);
     BEAM_TRY(beam_comm_verdict(comm, beam_comm_attach(comm, &t->backend)));
     BEAM_TRY(beam_comm_verdict(comm, beam_model_source_fingerprint(t->model, &t->state.model_hash)));
-    BEAM_TRY(agree(t));
+    BEAM_TRY(agree_on_content(t));
     return beam_comm_verdict(comm, open_optimizer(t));
 }
 

@@ -26,7 +26,7 @@ template <class T> struct element_of {
 
 void beam_cuda_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias)
 {
-    with_type(be->real, [&](auto element) {
+    with_type(y.dtype, [&](auto element) {
         using T = decltype(element);
         const int64_t n = beam_count(y), columns = bias.dim[0];
         launch(be, add_bias_kernel<T>, grid_of(n, vector_of<T> * threads_per_block), threads_per_block, 0,

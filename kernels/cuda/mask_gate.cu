@@ -1,44 +1,9 @@
 /* Mask gates: which of a token's candidates run, and the gradient of that choice (straight-through). */
-#include <float.h>
-#include <math.h>
-
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/route.cuh"
 
 constexpr int warps = threads_per_block / 32;
-
-/* Sum of the first n weights of a token. */
-__device__ static float weight_sum(const float *weight, int n)
-{
-    float sum = 0;
-    for (int k = 0; k < n; k++)
-        sum += weight[k];
-    return sum;
-}
-
-/* log(K g / sum). A weight that underflowed to 0 counts as the smallest normal float, whose log is finite.
- * NaN passes through. */
-__device__ static float log_share(float g, float sum, int top_k)
-{
-    const float share = static_cast<float>(top_k) * (g / sum);
-    return logf(share < FLT_MIN ? FLT_MIN : share);
-}
-
-/* How many of a token's candidates the rule keeps. With a NaN among the weights no sum reaches the share. */
-__device__ static int kept_count(const float *weight, int top_k, beam_prune_rule rule)
-{
-    const int most = rule.keep < top_k ? rule.keep : top_k;
-    if (rule.share >= 1)
-        return most;
-    const double enough = rule.share * static_cast<double>(weight_sum(weight, top_k));
-    float sum = 0;
-    for (int k = 0; k < most; k++) {
-        sum += weight[k];
-        if (static_cast<double>(sum) >= enough)
-            return k + 1;
-    }
-    return most;
-}
 
 /* A thread takes a token. */
 static __global__ void gate_open_kernel(pair_view pairs, beam_prune_rule rule)

@@ -74,6 +74,28 @@ template <int Pending> __device__ inline void ptx_copy_wait()
 #endif
 }
 
+/* Asks for the 128 bytes around p, global memory, to be brought into the L2 cache. */
+__device__ inline void ptx_prefetch(const void *p)
+{
+#ifdef BEAM_SIMT
+    (void)*static_cast<const volatile char *>(p); /* a wrong address shows */
+#else
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#endif
+}
+
+/* Reads p; what its writer did before writing it is then visible, on the whole device. */
+__device__ inline int32_t ptx_load_acquire(const int32_t *p)
+{
+#ifdef BEAM_SIMT
+    return *p;
+#else
+    int32_t x;
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
+    return x;
+#endif
+}
+
 #ifdef BEAM_SIMT
 /* Lane l gives the address of row l % 8 of matrix l / 8; every matrix is 8 rows of 8 numbers of 16 bits. */
 template <bool Transposed> inline void simt_load_matrices(uint32_t r[4], const void *row)

@@ -189,6 +189,11 @@ template <class T> T __ldg(const T *p)
     return *p;
 }
 
+template <class T> T __ldcg(const T *p)
+{
+    return *p;
+}
+
 template <class T> T atomicAdd(T *p, T value)
 {
     const T old = *p;

@@ -129,6 +129,17 @@ static void same_bits(void **state)
     assert_true(is_order_seen(8, 100) && is_order_seen(6, 100));
 }
 
+/* Where a backend computes in bf16, gradients are still float. */
+static void bf16(void **state)
+{
+    test_ranks *t = *state;
+    const beam_dtype real = t->be.real;
+    t->be.real = BEAM_BF16;
+    const bool right = steps_are_right(t, 5000, 2);
+    t->be.real = real;
+    assert_true(test_all(&t->comm, right));
+}
+
 /* Three ranks with two leaves each, and one with any number. */
 static void odd_numbers(void **state)
 {
@@ -184,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),
         cmocka_unit_test(odd_numbers),
+        cmocka_unit_test(bf16),
         cmocka_unit_test(cuts),
     };
     return cmocka_run_group_tests(tests, test_ranks_open, test_ranks_close);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/bf16.h"
+#include "decode/library.h"
 #include "model/hf_fixture.h"
 #include "model/moe.h"
 #include "serve/decoder.h"
@@ -17,38 +18,9 @@
 
 enum { TOKENS = 37 };
 
-/* The library's functions; POSIX lets dlsym's result be a function. */
-typedef struct {
-    void *handle;
-    int (*check)(const beam_moe *);
-    size_t (*workspace)(const beam_moe *, int64_t);
-    int (*run)(const beam_moe *, const void *, void *, int64_t, void *, size_t, void *);
-    int (*route)(const beam_moe *, const void *, int64_t, const beam_moe_pairs *, void *, size_t, void *);
-    int (*experts)(const beam_moe *, const void *, void *, int64_t, const beam_moe_pairs *, void *, size_t,
-                   void *);
-    int (*pack)(void *, const void *, const void *, int64_t, int64_t, int32_t);
-    const char *(*error)(int);
-} library;
-
-static void look_up(void *handle, const char *name, void *to)
-{
-    void *symbol = dlsym(handle, name);
-    assert_non_null(symbol);
-    memcpy(to, &symbol, sizeof symbol);
-}
-
 static void open_library(library *l)
 {
-    l->handle = dlopen(BEAM_MOE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!l->handle)
-        fail_msg("%s", dlerror());
-    look_up(l->handle, "beam_moe_check", &l->check);
-    look_up(l->handle, "beam_moe_workspace", &l->workspace);
-    look_up(l->handle, "beam_moe_run", &l->run);
-    look_up(l->handle, "beam_moe_route", &l->route);
-    look_up(l->handle, "beam_moe_experts", &l->experts);
-    look_up(l->handle, "beam_moe_pack_gate_up", &l->pack);
-    look_up(l->handle, "beam_moe_error", &l->error);
+    library_open(l, BEAM_MOE_LIBRARY);
     assert_null(dlsym(l->handle, "beam_moe_route_f32")); /* what the header does not declare stays inside */
     assert_null(dlsym(l->handle, "beam_thin_dots"));
 }
@@ -343,7 +315,8 @@ static void refuses_wrong_descriptions(void **state)
     } while (0)
     REFUSED(m.size--, BEAM_MOE_EABI);
     REFUSED(m.abi++, BEAM_MOE_EABI);
-    REFUSED(m.device = 1, BEAM_MOE_EDEVICE);
+    REFUSED(m.device = 2, BEAM_MOE_EDEVICE);
+    REFUSED(m.null_experts = 1, BEAM_MOE_ESHAPE); /* with masks */
     REFUSED(m.hidden_size = 0, BEAM_MOE_ESHAPE);
     REFUSED(m.experts = INT64_MAX, BEAM_MOE_ESHAPE);
     REFUSED(m.top_k = m.experts + 1, BEAM_MOE_ESHAPE);

@@ -65,6 +65,7 @@ const op_case op_cases[] = {
     {"bias", &op_bias, {.T = 5, .D = 7}, 1e-6, 1e-2},
     {"bias one number", &op_bias, {.T = 1, .D = 1}, 1e-6, 1e-2},
     {"bias per head", &op_bias, {.T = 5, .H = 3, .Dh = 8}, 1e-6, 1e-2},
+    {"bias of a gate", &op_shift, {.T = 65}, 2e-7, 2e-7},
     {"bias many rows", &op_bias, {.T = 300, .D = 70}, 1e-6, 1e-2},
     {"clip", &op_clip, {.T = 5, .D = 7, .alpha = 0.75}, 5e-7, 1e-2},
     {"clip few", &op_clip, {.T = 33, .D = 70, .alpha = 2.3}, 5e-7, 1e-2},

@@ -32,6 +32,16 @@ static void bias_back(op_fixture *f)
 
 const op_kind op_bias = {"bias", bias_build, bias_run, bias_back};
 
+/* A wide vector that one wide number moves, as the controller moves the biases of mask gates. */
+static void shift_build(op_fixture *f)
+{
+    test_fill_normal(op_wide_output(f, Y, "y", BEAM_DIMS(f->shape.T, 1)), "y", 1);
+    op_wide_input(f, BIAS, "by", 1, BEAM_DIMS(1));
+    f->run.flops = (double)f->shape.T;
+}
+
+const op_kind op_shift = {"shift", shift_build, bias_run, NULL};
+
 /* alpha is the limit. Numbers keep a distance of 0.01 from it; OP_NAN puts some on it, and NaN and
  * infinities.
  */

@@ -7,11 +7,16 @@ shift
 . "$(dirname "$0")/job.sh"
 . "$here/training.sh"
 
+# nobody RUN: no process of its jobs is left.
+nobody() {
+    ! pgrep -f "train $folder/$1.yaml" >/dev/null
+}
+
 # kill_one WHICH: trains, and kills the WHICH-th process of the job at some moment after its second checkpoint.
 kill_one() {
-    local run=killed-$1 victim left
+    local run=killed-$1 victim
     configure "$run" "$ranks"
-    "${mpirun[@]}" -n "$ranks" "$beam" train "$run.yaml" >"$run.log" 2>&1 &
+    "${mpirun[@]}" -n "$ranks" "$beam" train "$folder/$run.yaml" >"$run.log" 2>&1 &
     local job=$!
     if ! await 30 has_reached "$run" 20; then
         fail "$run did not get to step 20"
@@ -23,8 +28,7 @@ kill_one() {
     kill -9 "$victim"
     ends $job
     check "$run: exit code $code is a failure" test "$code" -ne 0 -a "$code" -ne 7
-    left=$(pgrep -f "train $run.yaml" || true)
-    check "$run: no process is left" test -z "$left"
+    check "$run: no process is left" await 5 nobody "$run" # mpirun ends a moment before what it has killed
     intact "$run"
     ranks "$ranks" "$beam" train "$run.yaml" --stop-after 15
     says 7 "resumed from $(checkpoint "$run" $(($(newest "$run") - 15)))"

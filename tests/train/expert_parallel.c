@@ -56,11 +56,15 @@ static void checkpoints_are_those_of_any_run(void **state)
 static void what_cannot_be_shared_is_refused(void **state)
 {
     (void)state;
-    static const char *const four[] = {"expert_parallel=4", NULL}, *const three[] = {"expert_parallel=3",
-                                                                                     NULL};
+    static const char *const four[] = {"expert_parallel=4", NULL},
+                             *const three[] = {"expert_parallel=3", NULL},
+                             *const share[] = {"expert_parallel=2", NULL};
     beam_config c = tiny_run_config("four", four);
     job_expect(&c, 2, NULL, 2);
     job_said(&c, "4 ranks cannot share 6 experts evenly");
+    c = tiny_run_config("recompute", share);
+    job_expect(&c, 2, "[ $OMPI_COMM_WORLD_RANK = 1 ] && more=gradient_checkpointing=true", 70);
+    job_said(&c, "the ranks differ in gradient_checkpointing");
     c = tiny_run_config("three", three);
     job_expect(&c, 2, NULL, 2);
     job_said(&c, "the 2 ranks of this job do not form groups of 3");

@@ -101,6 +101,18 @@ static void a_rank_that_cannot_write(void **state)
     job_said(&c, "metrics.jsonl: cannot write");
 }
 
+/* Rank 0 may write small files, but no checkpoint: all hear of it, and end as one. */
+static void a_checkpoint_that_does_not_fit(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"trainable=all", "save_steps=2", "eval_steps=0", NULL};
+    const beam_config c = tiny_run_config("no-room", keys);
+    job_expect(&c, 2, "trap \"\" XFSZ; [ $OMPI_COMM_WORLD_RANK = 0 ] && ulimit -f 32", 5);
+    assert_int_equal(job_said(&c, "beam train: rank 0: "), 1);
+    job_said(&c, "state.h5");
+    job_expect(&c, 2, NULL, 0);
+}
+
 static void a_signal_stops_all(void **state)
 {
     (void)state;
@@ -128,6 +140,10 @@ static void ranks_that_disagree(void **state)
     const beam_config c = tiny_run_config("disagree", NULL);
     job_expect(&c, 2, "[ $OMPI_COMM_WORLD_RANK = 1 ] && more=learning_rate=0.5", 70);
     assert_int_equal(job_said(&c, "the ranks differ in the configuration"), 1);
+    job_expect(&c, 2, "[ $OMPI_COMM_WORLD_RANK = 1 ] && more=expert_parallel=2", 70);
+    job_said(&c, "the ranks differ in the configuration");
+    job_expect(&c, 2, "[ $OMPI_COMM_WORLD_RANK = 1 ] && more=--stop-after=2", 70);
+    assert_int_equal(job_said(&c, "the ranks differ in --stop-after"), 1);
     job_expect(&c, 2, "[ $OMPI_COMM_WORLD_RANK = 1 ] && more=no_such_key=1", 2);
     assert_int_equal(job_said(&c, "rank 1: command line: unknown key"), 1);
 }
@@ -202,9 +218,13 @@ static void a_loss_that_is_not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_killed_rank),       cmocka_unit_test(a_rank_that_cannot_write),
-        cmocka_unit_test(a_signal_stops_all),  cmocka_unit_test(a_bad_file_of_one_rank),
-        cmocka_unit_test(ranks_that_disagree), cmocka_unit_test(a_loss_that_is_not_finite),
+        cmocka_unit_test(a_killed_rank),
+        cmocka_unit_test(a_rank_that_cannot_write),
+        cmocka_unit_test(a_checkpoint_that_does_not_fit),
+        cmocka_unit_test(a_signal_stops_all),
+        cmocka_unit_test(a_bad_file_of_one_rank),
+        cmocka_unit_test(ranks_that_disagree),
+        cmocka_unit_test(a_loss_that_is_not_finite),
     };
     return job_possible() ? cmocka_run_group_tests(tests, tiny_run_open, scratch_close) : 77;
 }
