@@ -31,7 +31,7 @@ extern "C" {
 
 /* device. On a GPU (a library built with nvcc) the description is the host's, but every pointer in it and in
  * the calls is the device's; a call returns when its kernels are in the queue of `stream` (a cudaStream_t)
- * and may be captured into a CUDA graph. Other numbers are refused. */
+ * and may be captured into a CUDA graph; E + N is at most 1024, T at most 2^20. Other numbers are refused. */
 enum { BEAM_MOE_CPU = 0, BEAM_MOE_CUDA = 1 };
 
 enum { BEAM_MOE_F32 = 0, BEAM_MOE_BF16 = 1 }; /* type of elements */

@@ -10,8 +10,7 @@ namespace decode
 {
 
 constexpr int warps = 8; /* of a block */
-constexpr int run =
-    8; /* elements that a lane takes at a time, whatever their type: run i goes to lane i % 32 */
+constexpr int run = 8;   /* elements of any type that a lane takes at a time: run i goes to lane i % 32 */
 
 using eight = pack<float, run>;
 
@@ -26,14 +25,32 @@ __device__ inline eight load_eight(const float *p)
     return {low.at[0], low.at[1], low.at[2], low.at[3], high.at[0], high.at[1], high.at[2], high.at[3]};
 }
 
-/* The first `left` of 8 elements, then zeros. */
-template <class T> __device__ inline eight load_some(const T *p, int left)
+/* 8 elements, or the first `left` of them and zeros. */
+template <bool Whole, class T> __device__ inline eight load_run(const T *p, int left)
 {
+    if constexpr (Whole)
+        return load_eight(p);
     eight x = {};
     for (int i = 0; i < run; i++)
         if (i < left)
             x.at[i] = to_float(p[i]);
     return x;
+}
+
+/* sum[r][j] += <w[r], x[j]> over the run at `at`. */
+template <bool Whole, int R, int N, class W, class X>
+__device__ inline void add_run(float (&sum)[R][N], const W *const (&w)[R], const X *const (&x)[N], int at,
+                               int left)
+{
+    eight row[R];
+    for (int r = 0; r < R; r++)
+        row[r] = load_run<Whole>(w[r] + at, left);
+    for (int j = 0; j < N; j++) {
+        const eight in = load_run<Whole>(x[j] + at, left);
+        for (int r = 0; r < R; r++)
+            for (int k = 0; k < run; k++)
+                sum[r][j] = fmaf(row[r].at[k], in.at[k], sum[r][j]);
+    }
 }
 
 __device__ inline bool is_vector(const void *p)
@@ -57,28 +74,10 @@ __device__ inline void dots(float (&sum)[R][N], const W *const (&w)[R], const X 
             sum[r][j] = 0;
     const int whole = aligned ? n / run : 0;
     int i = lane;
-    for (; i < whole; i += 32) {
-        eight row[R];
-        for (int r = 0; r < R; r++)
-            row[r] = load_eight(w[r] + i * run);
-        for (int j = 0; j < N; j++) {
-            const eight in = load_eight(x[j] + i * run);
-            for (int r = 0; r < R; r++)
-                for (int k = 0; k < run; k++)
-                    sum[r][j] = fmaf(row[r].at[k], in.at[k], sum[r][j]);
-        }
-    }
-    for (; i * run < n; i += 32) {
-        eight row[R];
-        for (int r = 0; r < R; r++)
-            row[r] = load_some(w[r] + i * run, n - i * run);
-        for (int j = 0; j < N; j++) {
-            const eight in = load_some(x[j] + i * run, n - i * run);
-            for (int r = 0; r < R; r++)
-                for (int k = 0; k < run; k++)
-                    sum[r][j] = fmaf(row[r].at[k], in.at[k], sum[r][j]);
-        }
-    }
+    for (; i < whole; i += 32)
+        add_run<true>(sum, w, x, i * run, run);
+    for (; i * run < n; i += 32)
+        add_run<false>(sum, w, x, i * run, n - i * run);
     for (int r = 0; r < R; r++)
         for (int j = 0; j < N; j++)
             sum[r][j] = warp_sum(sum[r][j]);

@@ -372,107 +372,9 @@ static void refuses_what_does_not_fit(void **state)
     close_bench(&b);
 }
 
-enum { BF16 = BEAM_MOE_BF16 };
-
-static const layer_shape shapes[] = {
-    {.name = "masks",
-     .tokens = 9,
-     .D = 40,
-     .E = 12,
-     .K = 4,
-     .F = 24,
-     .masks = true,
-     .normalize = true,
-     .scale = 1},
-    {.name = "masks, give-back, shared",
-     .tokens = 9,
-     .D = 24,
-     .E = 12,
-     .K = 4,
-     .F = 24,
-     .S = 24,
-     .masks = true,
-     .give_back = true,
-     .shared_gate = true,
-     .scale = 1.5},
-    {.name = "bf16",
-     .tokens = 9,
-     .D = 264,
-     .E = 12,
-     .K = 4,
-     .F = 40,
-     .S = 24,
-     .masks = true,
-     .give_back = true,
-     .normalize = true,
-     .scale = 1,
-     .weight_type = BF16,
-     .hidden_type = BF16},
-    {.name = "bf16 weights, odd sizes",
-     .tokens = 9,
-     .D = 37,
-     .E = 5,
-     .K = 3,
-     .F = 21,
-     .S = 13,
-     .masks = true,
-     .give_back = true,
-     .shared_gate = true,
-     .scale = 1,
-     .weight_type = BF16},
-    {.name = "odd sizes", .tokens = 7, .D = 33, .E = 7, .K = 5, .F = 11, .S = 9, .masks = true, .scale = 1},
-    {.name = "all candidates", .tokens = 9, .D = 24, .E = 6, .K = 6, .F = 16, .scale = 1},
-    {.name = "one token",
-     .tokens = 1,
-     .D = 40,
-     .E = 64,
-     .K = 8,
-     .F = 8,
-     .masks = true,
-     .normalize = true,
-     .scale = 1},
-    {.name = "null experts, pruned",
-     .tokens = 9,
-     .D = 24,
-     .E = 7,
-     .N = 4,
-     .K = 5,
-     .F = 16,
-     .normalize = true,
-     .scale = 1,
-     .keep = 3,
-     .anchor = 2},
-    {.name = "groups, share",
-     .tokens = 9,
-     .D = 24,
-     .E = 12,
-     .K = 4,
-     .F = 16,
-     .S = 8,
-     .scale = 2,
-     .groups = 4,
-     .kept_groups = 2,
-     .share = 0.7,
-     .anchor = 1},
-    {.name = "ties", .tokens = 9, .D = 24, .E = 8, .K = 5, .F = 8, .scale = 1, .ties = true},
-    {.name = "more tokens than a tile",
-     .tokens = 260,
-     .D = 9,
-     .E = 3,
-     .K = 2,
-     .F = 3,
-     .S = 2,
-     .masks = true,
-     .give_back = true,
-     .scale = 1},
-    {.name = "one expert", .tokens = 5, .D = 8, .E = 1, .K = 1, .F = 1, .masks = true, .scale = 1},
-};
-
-enum { SHAPES = sizeof shapes / sizeof shapes[0] };
-
 int main(void)
 {
-    struct CMUnitTest tests[SHAPES + 4] = {
+    struct CMUnitTest tests[LAYER_SHAPES + 4] = {
         cmocka_unit_test(all_dropped_tokens_read_no_expert),
         cmocka_unit_test(bf16_is_exact),
         cmocka_unit_test(addresses_do_not_matter),
@@ -482,9 +384,9 @@ int main(void)
         printf("skipped: no CUDA device\n");
         return 77;
     }
-    for (int i = 0; i < SHAPES; i++)
-        tests[4 + i] = (struct CMUnitTest){.name = shapes[i].name,
+    for (int i = 0; i < LAYER_SHAPES; i++)
+        tests[4 + i] = (struct CMUnitTest){.name = layer_shapes(i)->name,
                                            .test_func = layer_is_the_processors,
-                                           .initial_state = (void *)(uintptr_t)&shapes[i]};
+                                           .initial_state = (void *)(uintptr_t)layer_shapes(i)};
     return cmocka_run_group_tests_name("decode.device", tests, NULL, NULL);
 }

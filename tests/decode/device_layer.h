@@ -16,6 +16,11 @@ typedef struct {
     int32_t weight_type, hidden_type;
 } layer_shape;
 
+enum { LAYER_SHAPES = 12 };
+
+/* Layers of every kind: 0 <= i < LAYER_SHAPES. */
+const layer_shape *layer_shapes(int i);
+
 enum { LAYER_MOST_TENSORS = 16 };
 
 typedef struct {
