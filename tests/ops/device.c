@@ -62,8 +62,13 @@ static void compare(const device_case *c, const op_fixture *device, char *image)
     op_close(&expected);
 }
 
+/* Not under AddressSanitizer, which has seen the same accesses in the first pass and takes minutes. */
 static void compare_again(const device_case *c, const char *image)
 {
+#ifdef __SANITIZE_ADDRESS__
+    (void)c;
+    (void)image;
+#else
     beam_backend be;
     open_device(&be, c->real, true);
     op_fixture f;
@@ -74,6 +79,7 @@ static void compare_again(const device_case *c, const char *image)
     free(again);
     op_close(&f);
     beam_backend_close(&be);
+#endif
 }
 
 static void test_case(void **state)
