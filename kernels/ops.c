@@ -119,7 +119,7 @@ void beam_add_bias(beam_backend *be, beam_tensor y, beam_tensor bias)
 {
     if (!BEAM_CAN(be, add_bias))
         return;
-    BEAM_ASSERT(is_element(be, y) && beam_last_dim(y) > 0);
+    BEAM_ASSERT(is_element(be, y) && beam_is(y, y.dtype, y.ndim, y.dim) && beam_last_dim(y) > 0);
     BEAM_ASSERT(beam_is(bias, y.dtype, BEAM_DIMS(beam_last_dim(y))));
     be->ops->add_bias(be, y, bias);
 }
