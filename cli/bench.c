@@ -158,9 +158,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     if (strcmp(rest.at[0], "train") != 0)
         return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode` and `comm`",
                          rest.at[0]);
-    if (threads < 0 || threads > 4096)
-        return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
-                         (long long)threads);
+    BEAM_TRY(beam_check_threads(threads));
     if (rows < 1 || sequence < 1 || steps < 1 || steps > 64 || rows > (1 << 24) / sequence)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench: --rows, --sequence and --steps (1 to 64) must be positive, and rows * "

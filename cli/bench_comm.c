@@ -6,6 +6,7 @@
 #include "cli/args.h"
 #include "cli/bench.h"
 #include "cli/job.h"
+#include "cli/opened.h"
 #include "cli/printer.h"
 #include "cli/quantity.h"
 #include "train/bench_comm.h"
@@ -52,9 +53,7 @@ static beam_status check(const asked *a)
     if (a->steps < 1 || a->steps > BEAM_BENCH_STEPS || a->limit < 1 || a->limit > 1 << 20)
         return BEAM_FAIL(BEAM_ECONFIG, "bench comm: --steps must be 1 to %d, --limit-mib 1 to 1048576",
                          BEAM_BENCH_STEPS);
-    if (a->threads < 0 || a->threads > 4096)
-        return BEAM_FAIL(BEAM_ECONFIG, "--threads %" PRId64 ": expected 1 to 4096, or 0 for all cores",
-                         a->threads);
+    BEAM_TRY(beam_check_threads(a->threads));
     if (a->ranks < 0 || a->tokens < 1 || a->sequence < 1 || a->active < 0 || a->link < 0 || a->tflops < 0 ||
         a->seconds < 0)
         return BEAM_FAIL(BEAM_ECONFIG, "bench comm: numbers must be positive");

@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/bench.h"
+#include "cli/opened.h"
 #include "cli/printer.h"
 #include "serve/decode_bench.h"
 #include "train/source.h"
@@ -224,9 +225,7 @@ static beam_status run(bench *b)
 
 static beam_status check(const asked *o)
 {
-    if (o->threads < 0 || o->threads > 4096)
-        return BEAM_FAIL(BEAM_ECONFIG, "--threads %" PRId64 ": expected 1 to 4096, or 0 for all cores",
-                         o->threads);
+    BEAM_TRY(beam_check_threads(o->threads));
     if (o->steps < 1 || o->steps > 64 || o->context < 0 || o->layers < 0)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench decode: --steps must be 1 to 64; --context and --layers cannot be negative");

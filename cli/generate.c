@@ -140,9 +140,8 @@ static char *text_of(const beam_generation *g)
     }
     for (int64_t i = 0; i < g->n; i++) {
         char token[BEAM_TOKEN_BYTES];
-        const size_t length = beam_tokenizer_decode(t, g->id[i], token);
-        memcpy(bytes + n, token, length < 1 ? 0 : 1); /* a byte at most */
-        n += length;
+        if (beam_tokenizer_decode(t, g->id[i], token) > 0) /* then it is one byte */
+            bytes[n++] = token[0];
     }
     for (size_t i = 0, step; i < n; i += step) {
         const size_t length = bytes[i] ? beam_utf8_length(bytes + i, n - i) : 0;

@@ -22,6 +22,14 @@ beam_status beam_backend_choice_open(const beam_backend_choice *choice, int64_t 
     return beam_open_backend(kind, choice->bf16 ? BEAM_BF16_ON : BEAM_BF16_AUTO, NULL, threads, out);
 }
 
+beam_status beam_check_threads(int64_t threads)
+{
+    if (threads >= 0 && threads <= 4096)
+        return BEAM_OK;
+    return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
+                     (long long)threads);
+}
+
 static beam_status check_choice(const beam_model_choice *c)
 {
     if (!c->model == !c->run)
@@ -31,10 +39,7 @@ static beam_status check_choice(const beam_model_choice *c)
         return BEAM_FAIL(BEAM_ECONFIG, "--masks takes on or off, not \"%.80s\"", c->masks);
     beam_backend_kind kind;
     BEAM_TRY(backend_kind(c->backend.name, &kind));
-    if (c->threads < 0 || c->threads > 4096)
-        return BEAM_FAIL(BEAM_ECONFIG, "--threads %lld: expected 1 to 4096, or 0 for all cores",
-                         (long long)c->threads);
-    return BEAM_OK;
+    return beam_check_threads(c->threads);
 }
 
 beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice)

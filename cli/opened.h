@@ -20,6 +20,9 @@ typedef struct {
 
 beam_status beam_backend_choice_open(const beam_backend_choice *choice, int64_t threads, beam_backend *out);
 
+/* BEAM_ECONFIG unless --threads is 0 (all cores) to 4096. */
+beam_status beam_check_threads(int64_t threads);
+
 /* The options as given; NULL where absent. */
 typedef struct {
     const char *model; /* a Hugging Face folder, or random:<config.json> */
