@@ -1,5 +1,5 @@
 #!/bin/bash
-# Each extension on and off, at two targets.
+# Each extension on and off.
 table=extensions
 . "$(dirname "$0")/common.sh"
 
@@ -14,10 +14,11 @@ for target in 3 1.5; do
     trained "teacher, half" $target $at distill.weight=0.5
     trained "teacher alone" $target $at distill.weight=1
     trained "teacher and give-back" $target $at distill.weight=0.5 mask.give_back=true
-    trained "super experts protected" $target $at mask.protect=auto
-    trained "rate 1e-3" $target $at learning_rate=1e-3
-    trained "router terms alone, rate 1e-3" $target $at mask.token_features=false learning_rate=1e-3
-    trained "four times the steps" $target $at max_steps=560
-    trained "router terms alone, four times the steps" $target $at mask.token_features=false max_steps=560
 done
+at="mask.target_active=1.5"
+trained "super experts protected" 1.5 $at mask.protect=auto
+trained "rate 1e-3" 1.5 $at learning_rate=1e-3
+trained "router terms alone, rate 1e-3" 1.5 $at mask.token_features=false learning_rate=1e-3
+trained "four times the steps" 1.5 $at max_steps=560
+trained "router terms alone, four times the steps" 1.5 $at mask.token_features=false max_steps=560
 write "Extensions, on and off"

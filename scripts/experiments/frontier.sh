@@ -10,7 +10,6 @@ for target in 4 3 2 1.5 1 0.7; do
 done
 for target in 2 1.5 1; do
     trained "masks, give-back and teacher" $target mask.target_active=$target mask.give_back=true distill.weight=0.5
-    trained "masks, router terms alone" $target mask.target_active=$target mask.token_features=false
 done
 for penalty in 0.3 0.9 2.7; do
     trained "paper's gate" "beta $penalty" mask.target_active=null mask.penalty=$penalty mask.init=zero \
