@@ -142,8 +142,9 @@ static void print_header(const bench *b)
         bytes += (double)beam_bytes(b->weights.params.at[i].value);
     if (b->options->json) {
         printf("{\"read_gb_per_s\":%.4g,\"threads\":%d,\"context\":%" PRId64
-               ",\"weights_gb\":%.4g,\"rows\":[",
-               1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes);
+               ",\"weights_gb\":%.4g,\"num_experts\":%" PRId64 ",\"num_experts_per_tok\":%" PRId64
+               ",\"rows\":[",
+               1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes, c->experts, c->top_k);
         return;
     }
     printf("%s, %d threads, which read memory at %.1f GB/s here\n", b->be.ops->name, b->be.threads,
