@@ -132,7 +132,7 @@ static beam_status take_sample(const eval_options *e, beam_model *m, beam_loader
     if (!out->id)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for a text of %" PRId64 " tokens", out->n);
     memcpy(out->id, b->id + b->first[longest], (size_t)out->n * sizeof *out->id);
-    return beam_score(m, out->id, out->n, &out->score);
+    return beam_score(m, out->id, out->n, 0, &out->score);
 }
 
 static void free_sample(text_sample *s)

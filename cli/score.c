@@ -41,7 +41,7 @@ static beam_status score_line(const beam_score_options *s, beam_opened *o, const
                               beam_lines *lines)
 {
     beam_score_result r;
-    BEAM_TRY(beam_score(o->model, line->id, line->n, &r));
+    BEAM_TRY(beam_score(o->model, line->id, line->n, 0, &r));
     fputs("{\"logprobs\":", lines->line);
     beam_print_numbers(lines->line, r.logprob, r.n - 1, 9);
     print_counts(lines->line, &r);

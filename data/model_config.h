@@ -7,6 +7,10 @@
 
 enum { BEAM_MAX_LAYERS = 512 };
 
+/* In front of the base's model_type in the config.json of a masked model: programs that know only the base
+ * refuse the name, instead of running the model without its masks. */
+#define BEAM_MASKED_TYPE "expert_mask_"
+
 /* The `expert_mask` block of config.json: what the folder's mask gates are made of. */
 typedef struct {
     bool present;         /* false: a plain base model */
