@@ -319,6 +319,8 @@ beam_status beam_verb_eval(int argc, char **argv)
                       .sample = SAMPLE_DEFAULT};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &e.choice.model, "DIR", "a Hugging Face folder"},
+        {"adapter", BEAM_TEXT, &e.choice.adapter, "DIR",
+         "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &e.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"data", BEAM_TEXT, &e.data, "FILE", "token file of beam preprocess"},
         {"masks", BEAM_TEXT, &e.choice.masks, "on|off", "as the model is, unless given"},

@@ -105,6 +105,8 @@ beam_status beam_verb_score(int argc, char **argv)
     beam_score_options s = {0};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &s.choice.model, "DIR", "a Hugging Face folder"},
+        {"adapter", BEAM_TEXT, &s.choice.adapter, "DIR",
+         "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &s.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"input", BEAM_TEXT, &s.input, "FILE", "JSON lines"},
         {"masks", BEAM_TEXT, &s.choice.masks, "on|off", "as the model is, unless given"},

@@ -1,5 +1,6 @@
 #include "data/hf_export.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,11 @@ static json_t *mask_block(const beam_hf_export *e)
         char text[32]; /* a measurement: six digits say it all */
         snprintf(text, sizeof text, "%.6g", e->avg_active);
         json_object_set_new(block, "avg_active", json_real(strtod(text, NULL)));
+    }
+    if (block && e->mask.base_hash) {
+        char text[20];
+        snprintf(text, sizeof text, "%016" PRIx64, e->mask.base_hash);
+        json_object_set_new(block, "base_hash", json_string(text));
     }
     return block;
 }

@@ -18,6 +18,7 @@ typedef struct {
     bool bias;            /* mask_gate.bias exists */
     bool router_features; /* mask_gate.router_scale and mask_gate.rank_bias exist */
     bool give_back;       /* mask_gate.dropped_output exists */
+    uint64_t base_hash;   /* of the base model that an adapter belongs to; 0: not told */
     bool fixed_weight;    /* mask_gate.weight does not train; not part of config.json */
 } beam_mask_config;
 

@@ -186,6 +186,7 @@ static beam_status write_config(const exporter *x, const char *folder)
                         .dtype = x->options->dtype,
                         .masked_layers = beam_moe_layers(c),
                         .avg_active = x->options->avg_active};
+    e.mask.base_hash = x->options->adapter_only ? x->options->base_hash : 0;
     if (x->base)
         e.dtype = beam_weights_at(x->base, 0)->dtype;
     BEAM_TRY(beam_hf_config_write(from, to, &e));

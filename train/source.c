@@ -86,6 +86,34 @@ static beam_status add_nulls(const char *path, int64_t nulls, beam_model_config 
     return BEAM_OK;
 }
 
+/* The masks of an adapter, whose config.json is the base's with an expert_mask block. */
+static beam_status take_adapter(const char *adapter, const char *base, beam_model_config *out)
+{
+    char path[BEAM_PATH_MAX + 32];
+    beam_model_config c;
+    BEAM_TRY(beam_join_path(path, sizeof path, adapter, "config.json"));
+    BEAM_TRY(beam_model_config_read(path, &c));
+    if (!c.mask.present)
+        return BEAM_FAIL(
+            BEAM_EMODEL,
+            "%s: has no expert_mask block; --adapter wants what beam export --adapter-only wrote", path);
+    if (out->mask.present)
+        return BEAM_FAIL(BEAM_EMODEL,
+                         "--adapter %s: the model %s has mask gates of its own; give the base model that "
+                         "the adapter was trained on",
+                         adapter, base);
+    if (strcmp(c.model_type, out->model_type) != 0 || c.layers != out->layers ||
+        c.hidden_size != out->hidden_size || c.experts != out->experts || c.vocab_size != out->vocab_size ||
+        memcmp(c.moe_layer, out->moe_layer, sizeof c.moe_layer) != 0)
+        return BEAM_FAIL(BEAM_EMODEL,
+                         "--adapter %s: made for a model of another shape than %s; give the base model "
+                         "that it was trained on",
+                         adapter, base);
+    BEAM_TRY(set_top_k(base, c.top_k, out));
+    out->mask = c.mask;
+    return BEAM_OK;
+}
+
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
 {
     char path[BEAM_PATH_MAX + 32];
@@ -103,6 +131,8 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
     BEAM_TRY(beam_model_config_read(path, out));
     BEAM_TRY(set_top_k(path, gates->top_k, out));
     BEAM_TRY(add_nulls(path, gates->null_experts, out));
+    if (gates->adapter)
+        BEAM_TRY(take_adapter(gates->adapter, name, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,
@@ -116,6 +146,17 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
     return BEAM_OK;
 }
 
+static beam_status fill_gates(beam_model *m, const char *name, const beam_gate_request *gates)
+{
+    const beam_model_config *c = beam_model_config_of(m);
+    char path[BEAM_PATH_MAX + 32];
+    if (!gates->adapter)
+        return beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias);
+    BEAM_TRY(beam_adapter_path(gates->adapter, path, sizeof path));
+    BEAM_TRY(beam_gates_load(beam_model_params(m), c, path, beam_model_backend(m)));
+    return beam_adapter_check(gates->adapter, name, c, beam_model_params(m), beam_model_backend(m));
+}
+
 static beam_status fill(beam_model *m, const char *name, const beam_gate_request *gates,
                         bool folder_has_gates, uint64_t seed)
 {
@@ -125,7 +166,7 @@ static beam_status fill(beam_model *m, const char *name, const beam_gate_request
         BEAM_TRY(beam_model_load(m, name, folder_has_gates));
     BEAM_TRY(beam_model_init_nulls(m, seed));
     if (!folder_has_gates && beam_model_config_of(m)->mask.present)
-        BEAM_TRY(beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias));
+        BEAM_TRY(fill_gates(m, name, gates));
     return BEAM_OK;
 }
 
@@ -264,14 +305,35 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
     return status;
 }
 
+/* Base parameters of a whole model, or of a list that this process holds alone. */
+typedef struct {
+    beam_model *model; /* NULL: a list */
+    beam_params params;
+    beam_backend *be;
+} base_reader;
+
+static int64_t numbers(const base_reader *r, const beam_param *p)
+{
+    return r->model ? beam_model_numbers(r->model, p) : beam_count(p->value);
+}
+
+static beam_status read_numbers(const base_reader *r, const beam_param *p, int64_t first, int64_t n,
+                                float *out)
+{
+    if (r->model)
+        return beam_model_read(r->model, p, first, n, out);
+    const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(beam_count(p->value)));
+    return beam_tensor_get_f32(r->be, beam_rows(flat, first, n), out);
+}
+
 /* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
-static beam_status mix_values(beam_model *m, const beam_param *p, uint64_t *hash)
+static beam_status mix_values(const base_reader *r, const beam_param *p, uint64_t *hash)
 {
     enum { PIECES = 8, PIECE = 16 };
-    const int64_t n = beam_model_numbers(m, p), piece = n < PIECE ? n : PIECE;
+    const int64_t n = numbers(r, p), piece = n < PIECE ? n : PIECE;
     for (int64_t i = 0; i < PIECES; i++) {
         float values[PIECE] = {0};
-        BEAM_TRY(beam_model_read(m, p, (n - piece) * i / (PIECES - 1), piece, values));
+        BEAM_TRY(read_numbers(r, p, (n - piece) * i / (PIECES - 1), piece, values));
         for (int64_t j = 0; j < piece; j++) {
             uint32_t bits;
             memcpy(&bits, &values[j], sizeof bits);
@@ -281,19 +343,51 @@ static beam_status mix_values(beam_model *m, const beam_param *p, uint64_t *hash
     return BEAM_OK;
 }
 
-beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
+static beam_status fingerprint(const base_reader *r, uint64_t *out)
 {
-    const beam_params params = beam_model_params(m);
     uint64_t hash = 0;
-    for (int i = 0; i < params.n; i++) {
-        const beam_param *p = &params.at[i];
+    for (int i = 0; i < r->params.n; i++) {
+        const beam_param *p = &r->params.at[i];
         if (p->flags & BEAM_MASK_GATE)
             continue;
-        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_model_numbers(m, p));
-        BEAM_TRY(mix_values(m, p, &hash));
+        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)numbers(r, p));
+        BEAM_TRY(mix_values(r, p, &hash));
     }
     *out = hash;
     return BEAM_OK;
+}
+
+beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
+{
+    return fingerprint(&(base_reader){.model = m, .params = beam_model_params(m)}, out);
+}
+
+beam_status beam_adapter_path(const char *adapter, char *path, size_t size)
+{
+    BEAM_TRY(beam_join_path(path, size, adapter, "expert_mask.safetensors"));
+    return beam_file_exists(path) ? BEAM_OK
+                                  : BEAM_FAIL(BEAM_EMODEL,
+                                              "%s: no such file; --adapter wants the folder that beam export "
+                                              "--adapter-only wrote",
+                                              path);
+}
+
+beam_status beam_adapter_check(const char *adapter, const char *base, const beam_model_config *c,
+                               beam_params params, beam_backend *be)
+{
+    uint64_t found;
+    if (!c->mask.base_hash) {
+        beam_warn("%s does not say which base model it belongs to; it fits the shape of %s", adapter, base);
+        return BEAM_OK;
+    }
+    BEAM_TRY(fingerprint(&(base_reader){.params = params, .be = be}, &found));
+    if (found == c->mask.base_hash)
+        return BEAM_OK;
+    return BEAM_FAIL(
+        BEAM_EMODEL,
+        "--adapter %s: was trained on another base model than %s, whose numbers differ; give the one that "
+        "it belongs to",
+        adapter, base);
 }
 
 bool beam_uses_device(beam_backend_kind kind, int ranks)

@@ -106,7 +106,7 @@ class MaskedBlock:
     def run(self, x, expert, weight):
         y = torch.zeros_like(x)
         for e, module in enumerate(self.experts):
-            token, k = torch.where((expert == e) & (weight != 0))
+            k, token = torch.where(((expert == e) & (weight != 0)).T)  # in the order of the stock model
             y.index_add_(0, token, (module(x[token]) * weight[token, k, None]).to(y.dtype))
         return y
 

@@ -60,14 +60,14 @@ def expected(variant: str) -> dict[str, torch.Tensor]:
 
 
 def gates_of(variant: str, kind: str) -> dict[str, torch.Tensor]:
-    """Mask gates. random, give: those of the fixture. zero: every u is 0, so all is kept. dropped: nothing is.
-    paper: a weight alone."""
+    """Mask gates. random, give: those of the fixture, which keep about half of the candidates; dropped: those
+    with a bias that keeps none; paper: a weight alone."""
     gates = {name.removeprefix("gate."): t.clone() for name, t in expected(variant).items()
              if name.startswith("gate.")}
     if kind != "give":
         gates = {name: t for name, t in gates.items() if not name.endswith("dropped_output")}
-    if kind in ("zero", "paper"):
-        gates = {name: t * (kind == "paper") for name, t in gates.items() if name.endswith("weight")}
+    if kind == "paper":
+        gates = {name: t for name, t in gates.items() if name.endswith("weight")}
     if kind == "dropped":
         gates = {name: t - 100 * name.endswith(".bias") for name, t in gates.items()}
     return gates
