@@ -4,6 +4,7 @@ promises. Run by run.sh; BEAM names the program.
 Both compute in float32. Log-probabilities and logits may differ by LIMIT; decisions may not differ, as no fixture
 has a router or mask logit near a tie."""
 import copy
+import importlib.util
 import json
 import shutil
 
@@ -199,3 +200,23 @@ def test_copies_and_saves(folders, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     assert torch.equal(logits_of(load(tmp_path / "saved"), "qwen3_moe"), wanted)
     assert beam("inspect", tmp_path / "saved")
+
+
+@pytest.mark.parametrize("family", FIRST)
+def test_masks_on_a_stock_model(folders, same_base, family, tmp_path):
+    """Masks alone, put on the base by transformers and by the C program."""
+    same_base(family)
+    base, run, adapter = models.stock(tmp_path / "base", family), tmp_path / "run", tmp_path / "adapter"
+    models.train(run, base, family, "mask.init_bias=0.05", "learning_rate=0.3", "max_steps=3")
+    beam("export", "--run", run, "--out", adapter, "--adapter-only")
+    beam("export", "--run", run, "--out", tmp_path / "whole")
+    spec = importlib.util.spec_from_file_location("modeling_expert_mask", adapter / "modeling_expert_mask.py")
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    model = code.add_masks(load(base), adapter)
+    found = code.self_test(model, adapter)
+    assert found["experts_differ"] == 0 and found["logprob_error"] <= LIMIT
+    assert torch.equal(logits_of(model, family), logits_of(load(tmp_path / "whole"), family))
+    other = next(name for name in FIRST if name != family)
+    with pytest.raises(ValueError):
+        code.add_masks(load(models.stock(tmp_path / "other", other)), adapter)
