@@ -9,11 +9,11 @@ Beside each router stands a mask gate, which decides for every token which of th
 For x [D], the input of the mixture layer, and g_e, the weight of candidate e in the stock model:
 
     u_e = (W x + b)_e + a log(K g_e / sum of g) + c[rank of e]      a, b, c: where the folder has them
-    y   = sum over candidates of  g_e E_e(x) if u_e >= log(tau / (1 - tau)), else g_e d_e        (d: 0 unless given)
+    y   = sum over candidates of  g_e E_e(x) if u_e >= log(tau / (1 - tau)), else g_e d_e     (d: 0 if absent)
 
 u is computed in float32 whatever the model's type. The stock classes do everything else. A dropped expert
-gets the weight 0: the result is exact, but transformers still computes it. For evaluation and generation; masks
-have no gradient here.
+gets the weight 0: the result is exact, but transformers 5 still computes it. For evaluation and generation;
+masks have no gradient here.
 
 `add_masks(model, folder)` puts the masks of `beam export --adapter-only` onto a stock model that is loaded.
 """
@@ -32,7 +32,7 @@ from transformers import (DeepseekV2Config, DeepseekV2ForCausalLM, MixtralConfig
 
 STACKED = int(transformers.__version__.split(".")[0]) >= 5  # a layer's experts are one module
 OPTIONAL = {"bias": ("bias",), "router_features": ("router_scale", "rank_bias"),
-            "dropped_output": ("dropped_output",)}  # keys of config.json's expert_mask block, and their tensors
+            "dropped_output": ("dropped_output",)}  # keys of the expert_mask block, and their tensors
 
 
 class MaskGate(nn.Module):
@@ -58,7 +58,8 @@ class MaskGate(nn.Module):
             u = F.linear(x.float(), self.weight.float(), bias).gather(1, expert)
             if self.router_scale is not None:
                 g = weight.float()
-                share = (g.shape[1] * (g / g.sum(-1, keepdim=True))).clamp_min(torch.finfo(torch.float32).tiny)
+                share = g.shape[1] * (g / g.sum(-1, keepdim=True))
+                share = share.clamp_min(torch.finfo(torch.float32).tiny)
                 rank = g.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
                 u = u + self.router_scale.float() * share.log() + self.rank_bias.float()[rank]
         return u >= self.cutoff
