@@ -213,7 +213,7 @@ static beam_status run(bench *b)
     set_rules(b);
     BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, o->threads, &b->be));
     if (is_folder(b))
-        BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, &b->be));
+        BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, NULL, &b->be));
     else
         BEAM_TRY(beam_decoder_weights_random(&b->weights, &b->config, o->active / (double)b->config.top_k,
                                              &b->be));

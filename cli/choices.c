@@ -56,7 +56,7 @@ static beam_status score_choice(examiner *x, const beam_question *q, int choice,
     beam_tokenizer_encode(x->tokenizer, kept, (size_t)context, x->id);
     beam_tokenizer_encode(x->tokenizer, q->choice[choice], choice_size, x->id + context);
     beam_score_result r;
-    BEAM_TRY(beam_score(x->opened->model, x->id, n, &r));
+    BEAM_TRY(beam_score(x->opened->model, x->id, n, 0, &r));
     *sum = 0;
     for (int64_t i = context > 0 ? context - 1 : 0; i + 1 < n; i++)
         *sum += r.logprob[i];

@@ -132,7 +132,7 @@ static beam_status take_sample(const eval_options *e, beam_model *m, beam_loader
     if (!out->id)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for a text of %" PRId64 " tokens", out->n);
     memcpy(out->id, b->id + b->first[longest], (size_t)out->n * sizeof *out->id);
-    return beam_score(m, out->id, out->n, &out->score);
+    return beam_score(m, out->id, out->n, 0, &out->score);
 }
 
 static void free_sample(text_sample *s)
@@ -319,6 +319,8 @@ beam_status beam_verb_eval(int argc, char **argv)
                       .sample = SAMPLE_DEFAULT};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &e.choice.model, "DIR", "a Hugging Face folder"},
+        {"adapter", BEAM_TEXT, &e.choice.adapter, "DIR",
+         "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &e.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"data", BEAM_TEXT, &e.data, "FILE", "token file of beam preprocess"},
         {"masks", BEAM_TEXT, &e.choice.masks, "on|off", "as the model is, unless given"},

@@ -99,10 +99,16 @@ static beam_status load(job *x)
     beam_opened *o = &x->opened;
     const beam_model_choice *c = o->choice;
     if (c->model && !beam_model_source_random(c->model)) {
+        char gates[BEAM_PATH_MAX + 32];
+        if (c->adapter)
+            BEAM_TRY(beam_adapter_path(c->adapter, gates, sizeof gates));
         BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, c->threads, &o->backend));
-        BEAM_TRY(beam_decoder_weights_load(&x->weights, &o->config, c->model, &o->backend));
+        BEAM_TRY(beam_decoder_weights_load(&x->weights, &o->config, c->model, c->adapter ? gates : NULL,
+                                           &o->backend));
         x->owned = true;
-        return BEAM_OK;
+        return c->adapter
+                   ? beam_adapter_check(c->adapter, c->model, &o->config, x->weights.params, &o->backend)
+                   : BEAM_OK;
     }
     BEAM_TRY(beam_opened_load(o, &(beam_model_options){.scope = BEAM_SCOPE_NONE, .max_tokens = 1}));
     return beam_decoder_weights_borrow(&x->weights, o->model);
@@ -325,6 +331,8 @@ beam_status beam_verb_generate(int argc, char **argv)
                           .lone_share = 1};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &g.choice.model, "DIR", "a Hugging Face folder; bf16 weights stay bf16"},
+        {"adapter", BEAM_TEXT, &g.choice.adapter, "DIR",
+         "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &g.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"prompt", BEAM_TEXT, &g.source.text, "TEXT", "for byte-level models"},
         {"ids", BEAM_TEXT, &g.source.ids, "1,2,3", "or a prompt's token ids"},

@@ -35,6 +35,9 @@ static beam_status check_choice(const beam_model_choice *c)
     if (!c->model == !c->run)
         return BEAM_FAIL(BEAM_ECONFIG, "which model? Give --model DIR (a Hugging Face folder)%s",
                          c->model ? " or --run DIR, not both" : " or --run DIR (of beam train)");
+    if (c->adapter && !c->model)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--adapter goes with --model DIR, the base model that it was trained on");
     if (c->masks && strcmp(c->masks, "on") != 0 && strcmp(c->masks, "off") != 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--masks takes on or off, not \"%.80s\"", c->masks);
     beam_backend_kind kind;
@@ -52,7 +55,8 @@ beam_status beam_opened_look(beam_opened *o, const beam_model_choice *choice)
         BEAM_TRY(beam_model_source_config(o->run.config.model_name_or_path, &gates, &o->config));
         o->name = o->run.checkpoint;
     } else {
-        BEAM_TRY(beam_model_source_config(choice->model, &(beam_gate_request){0}, &o->config));
+        const beam_gate_request gates = {.adapter = choice->adapter};
+        BEAM_TRY(beam_model_source_config(choice->model, &gates, &o->config));
     }
     if (choice->masks && strcmp(choice->masks, "on") == 0 && !o->config.mask.present)
         return BEAM_FAIL(BEAM_ECONFIG,
@@ -82,8 +86,9 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
         memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
         BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
     } else {
-        BEAM_TRY(beam_model_source_open(c->model, &(beam_gate_request){0}, options, NULL, RANDOM_SEED,
-                                        &o->backend, &o->model));
+        const beam_gate_request gates = {.adapter = c->adapter};
+        BEAM_TRY(
+            beam_model_source_open(c->model, &gates, options, NULL, RANDOM_SEED, &o->backend, &o->model));
     }
     beam_expert_rule rule = beam_model_rule(o->model);
     rule.masks = o->masks;

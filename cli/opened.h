@@ -25,10 +25,11 @@ beam_status beam_check_threads(int64_t threads);
 
 /* The options as given; NULL where absent. */
 typedef struct {
-    const char *model; /* a Hugging Face folder, or random:<config.json> */
-    const char *run;   /* output_dir of beam train, or one of its checkpoints; exactly one of the two */
-    const char *masks; /* "on", "off"; NULL: on if the model has mask gates */
-    int64_t threads;   /* 0: all cores */
+    const char *model;   /* a Hugging Face folder, or random:<config.json> */
+    const char *run;     /* output_dir of beam train, or one of its checkpoints; exactly one of the two */
+    const char *adapter; /* with `model`, a base: folder of its mask gates */
+    const char *masks;   /* "on", "off"; NULL: on if the model has mask gates */
+    int64_t threads;     /* 0: all cores */
     beam_backend_choice backend;
 } beam_model_choice;
 

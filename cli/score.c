@@ -41,7 +41,7 @@ static beam_status score_line(const beam_score_options *s, beam_opened *o, const
                               beam_lines *lines)
 {
     beam_score_result r;
-    BEAM_TRY(beam_score(o->model, line->id, line->n, &r));
+    BEAM_TRY(beam_score(o->model, line->id, line->n, 0, &r));
     fputs("{\"logprobs\":", lines->line);
     beam_print_numbers(lines->line, r.logprob, r.n - 1, 9);
     print_counts(lines->line, &r);
@@ -105,6 +105,8 @@ beam_status beam_verb_score(int argc, char **argv)
     beam_score_options s = {0};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &s.choice.model, "DIR", "a Hugging Face folder"},
+        {"adapter", BEAM_TEXT, &s.choice.adapter, "DIR",
+         "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &s.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"input", BEAM_TEXT, &s.input, "FILE", "JSON lines"},
         {"masks", BEAM_TEXT, &s.choice.masks, "on|off", "as the model is, unless given"},

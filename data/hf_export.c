@@ -1,5 +1,6 @@
 #include "data/hf_export.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,11 @@ static json_t *mask_block(const beam_hf_export *e)
         char text[32]; /* a measurement: six digits say it all */
         snprintf(text, sizeof text, "%.6g", e->avg_active);
         json_object_set_new(block, "avg_active", json_real(strtod(text, NULL)));
+    }
+    if (block && e->mask.base_hash) {
+        char text[20];
+        snprintf(text, sizeof text, "%016" PRIx64, e->mask.base_hash);
+        json_object_set_new(block, "base_hash", json_string(text));
     }
     return block;
 }
@@ -53,21 +59,44 @@ static int set_architecture(json_t *root, const beam_hf_export *e)
     return json_object_set_new(root, "architectures", json_pack("[s]", name));
 }
 
+/* The classes that transformers loads with trust_remote_code: "modeling_expert_mask.ExpertMaskOlmoeConfig".
+ */
+static json_t *class_map(const beam_hf_export *e)
+{
+    static const char suffix[] = "ForCausalLM";
+    const size_t n = strlen(e->architecture), cut = strlen(suffix);
+    const int stem = (int)(n > cut && strcmp(e->architecture + n - cut, suffix) == 0 ? n - cut : n);
+    char config[160], model[160];
+    snprintf(config, sizeof config, BEAM_HF_CODE ".ExpertMask%.*sConfig", stem, e->architecture);
+    snprintf(model, sizeof model, BEAM_HF_CODE ".ExpertMask%.100s", e->architecture);
+    return e->plain_type ? json_pack("{s:s}", "AutoModelForCausalLM", model)
+                         : json_pack("{s:s, s:s}", "AutoConfig", config, "AutoModelForCausalLM", model);
+}
+
+static int set_model_type(json_t *root, const beam_hf_export *e)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s%.64s", e->mask.present && !e->plain_type ? BEAM_MASKED_TYPE : "",
+             e->model_type);
+    return json_object_set_new(root, "model_type", json_string(name));
+}
+
 beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf_export *e)
 {
     json_t *root;
     BEAM_TRY(beam_json_read(from, 1 << 20, BEAM_EMODEL, &root));
-    int bad = set_architecture(root, e);
+    int bad = set_architecture(root, e) | set_model_type(root, e);
     bad |= json_object_set_new(root, "torch_dtype", json_string(torch_name(e->dtype)));
     if (json_object_get(root, "dtype"))
         bad |= json_object_set_new(root, "dtype", json_string(torch_name(e->dtype)));
     if (e->top_k)
         bad |= json_object_set_new(root, "num_experts_per_tok", json_integer((json_int_t)e->top_k));
-    if (e->mask.present)
-        bad |= json_object_set_new(root, "expert_mask", mask_block(e));
-    else
-        json_object_del(root, "expert_mask");
+    json_object_del(root, "expert_mask");
     json_object_del(root, "auto_map");
+    if (e->mask.present) {
+        bad |= json_object_set_new(root, "expert_mask", mask_block(e));
+        bad |= json_object_set_new(root, "auto_map", class_map(e));
+    }
     char *text = bad ? NULL : shortest_text(root);
     json_decref(root);
     if (!text)

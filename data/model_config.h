@@ -7,6 +7,10 @@
 
 enum { BEAM_MAX_LAYERS = 512 };
 
+/* In front of the base's model_type in the config.json of a masked model: programs that know only the base
+ * refuse the name, instead of running the model without its masks. */
+#define BEAM_MASKED_TYPE "expert_mask_"
+
 /* The `expert_mask` block of config.json: what the folder's mask gates are made of. */
 typedef struct {
     bool present;         /* false: a plain base model */
@@ -14,6 +18,7 @@ typedef struct {
     bool bias;            /* mask_gate.bias exists */
     bool router_features; /* mask_gate.router_scale and mask_gate.rank_bias exist */
     bool give_back;       /* mask_gate.dropped_output exists */
+    uint64_t base_hash;   /* of the base model that an adapter belongs to; 0: not told */
     bool fixed_weight;    /* mask_gate.weight does not train; not part of config.json */
 } beam_mask_config;
 

@@ -19,13 +19,13 @@ typedef struct {
     beam_params params;
     beam_hf_layout layout;
     beam_hf_map map;
-    bool gates;   /* the folder's mask gates are wanted */
+    enum { BASE, GATES, BOTH } want;
     float *chunk; /* host memory for rows under way */
 } loader;
 
 static bool wanted(const loader *l, const beam_hf_tensor *t)
 {
-    return l->gates || !(l->params.at[t->param].flags & BEAM_MASK_GATE);
+    return l->want != (l->params.at[t->param].flags & BEAM_MASK_GATE ? BASE : GATES);
 }
 
 static void show_shape(char out[128], int ndim, const int64_t dim[])
@@ -103,7 +103,7 @@ static beam_status judge_unused(const loader *l, const beam_weight *w)
             BEAM_EMODEL,
             "%s: holds the mask gate tensor %s, but the expert_mask block of its config.json %s, "
             "so it would be ignored",
-            l->folder, w->name, l->gates ? "does not mention it" : "is missing");
+            l->folder, w->name, l->want == BASE ? "is missing" : "does not mention it");
     return BEAM_FAIL(BEAM_EMODEL,
                      "%s: tensor %s is no part of the %s model that config.json describes, and to ignore it "
                      "would make another model: correct config.json, or remove the tensor",
@@ -237,7 +237,14 @@ static beam_status with_folder(loader *l, beam_status (*act)(loader *l))
 beam_status beam_params_load(beam_params params, const beam_model_config *c, const char *folder, bool gates,
                              beam_backend *be)
 {
-    loader l = {.folder = folder, .config = c, .be = be, .params = params, .gates = gates};
+    loader l = {.folder = folder, .config = c, .be = be, .params = params, .want = gates ? BOTH : BASE};
+    return with_folder(&l, load);
+}
+
+beam_status beam_gates_load(beam_params params, const beam_model_config *c, const char *path,
+                            beam_backend *be)
+{
+    loader l = {.folder = path, .config = c, .be = be, .params = params, .want = GATES};
     return with_folder(&l, load);
 }
 

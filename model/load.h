@@ -16,6 +16,10 @@ beam_status beam_model_load(beam_model *m, const char *folder, bool gates);
 beam_status beam_params_load(beam_params params, const beam_model_config *c, const char *folder, bool gates,
                              beam_backend *be);
 
+/* Only the mask gates, from the safetensors file of an adapter (docs/formats.md). */
+beam_status beam_gates_load(beam_params params, const beam_model_config *c, const char *path,
+                            beam_backend *be);
+
 /* Before memory is allocated for a list of f32 values: matrices that the folder holds in bf16 become bf16
  * there. Loading then keeps their bits; in other types of file they are read as float. */
 beam_status beam_params_as_stored(beam_params params, const beam_model_config *c, const char *folder);

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 GATE = ".mask_gate."  # what the names of mask gates contain
@@ -156,12 +156,15 @@ def read_tensors(folder: Path, wanted: str) -> dict[str, torch.Tensor]:
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of a folder without its mask gates, by the plainest code that transformers has. The name in
-    `architectures` does not matter to it: it goes by model_type."""
+    """The model of a folder without its mask gates, by the plainest code that transformers has. It goes by the
+    base's model_type, which a masked folder's begins with a prefix of its own."""
     logging.set_verbosity_error()  # mask gates are "unexpected"; what may be so is checked here
     logging.disable_progress_bar()
+    keys = json.loads((folder / "config.json").read_text())
+    keys.pop("auto_map", None)
+    config = AutoConfig.for_model(**keys | {"model_type": keys["model_type"].removeprefix("expert_mask_")})
     model, info = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation="eager", experts_implementation="eager",
+        folder, config=config, dtype=dtype, attn_implementation="eager", experts_implementation="eager",
         local_files_only=True, trust_remote_code=False, output_loading_info=True)
     unknown = [n for n in info["unexpected_keys"] if GATE not in n and "rotary_emb" not in n]
     if info["missing_keys"] or info["mismatched_keys"] or unknown:

@@ -4,6 +4,8 @@
 
 #include "serve/export.h"
 
-beam_status beam_card_write(const char *folder, beam_model *m, const beam_export_options *options);
+/* `margins`: of the self-test; all 0 without one. */
+beam_status beam_card_write(const char *folder, beam_model *m, const beam_export_options *options,
+                            const beam_mask_margins *margins);
 
 #endif

@@ -28,7 +28,7 @@ beam_status beam_require_host_memory(size_t bytes, const char *what)
 }
 
 beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_config *c, const char *folder,
-                                      beam_backend *be)
+                                      const char *gates, beam_backend *be)
 {
     BEAM_TRY(beam_model_weights_list(w, c, BEAM_SCOPE_NONE, BEAM_F32));
     beam_status status = beam_params_as_stored(w->params, c, folder);
@@ -39,7 +39,9 @@ beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_co
         return status;
     }
     BEAM_TRY(beam_model_weights_place(w, be));
-    status = beam_params_load(w->params, c, folder, c->mask.present, be);
+    status = beam_params_load(w->params, c, folder, c->mask.present && !gates, be);
+    if (!status && gates)
+        status = beam_gates_load(w->params, c, gates, be);
     if (status)
         beam_model_weights_free(w, be);
     return status;

@@ -6,10 +6,10 @@
 #include "serve/beam_moe.h"
 
 /* From a Hugging Face folder: matrices that are bf16 there stay bf16 in memory, all else is float. `c` is its
- * config.json's; its mask gates are read if it has some. Refuses a model that does not fit into memory.
- * Close with beam_model_weights_free. */
+ * config.json's; its mask gates, if it has some, are read from there, or from the file `gates` of an adapter
+ * (NULL: none). Refuses a model that does not fit into memory. Close with beam_model_weights_free. */
 beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_config *c, const char *folder,
-                                      beam_backend *be);
+                                      const char *gates, beam_backend *be);
 
 /* Numbers of no meaning, bf16 matrices: for timing. Rows of a matrix with n columns are about as large as
  * keeps products near 1; norms are 1. Mask gates, if c->mask.present, keep about `share` of all candidates:

@@ -15,6 +15,7 @@
 #include "model/hf_map.h"
 #include "model/load.h"
 #include "serve/card.h"
+#include "serve/hf_code.h"
 #include "serve/verify.h"
 
 /* Everything a tensor's fill callback needs. */
@@ -28,11 +29,56 @@ typedef struct {
     float *chunk;        /* host memory for rows under way */
     beam_weight_source *sources;
     int64_t n;
+    beam_selftest test; /* test.id is NULL if there is none */
+    beam_mask_margins *margins;
 } exporter;
 
 static bool trained(const exporter *x, const beam_hf_tensor *t)
 {
     return x->options->base_trained || (x->params.at[t->param].flags & (BEAM_MASK_GATE | BEAM_TRAINED));
+}
+
+/* The model's own numbers become those that will be stored. */
+static beam_status round_tensor(exporter *x, const beam_hf_tensor *t)
+{
+    beam_backend *be = beam_model_backend(x->model);
+    const beam_tensor value = x->params.at[t->param].value;
+    for (int64_t r = 0, n; r < t->rows; r += n) {
+        n = beam_hf_chunk(t, r);
+        BEAM_TRY(beam_hf_get(be, t, value, r, n, x->chunk));
+        for (int64_t i = 0; i < n * t->row; i++)
+            x->chunk[i] = beam_bf16_to_f32(beam_f32_to_bf16(x->chunk[i]));
+        BEAM_TRY(beam_hf_put(be, t, value, r, n, x->chunk));
+    }
+    return BEAM_OK;
+}
+
+static beam_status round_trained(exporter *x)
+{
+    for (int64_t i = 0; x->options->dtype != BEAM_F32 && i < x->map.n; i++)
+        if (trained(x, &x->map.at[i]))
+            BEAM_TRY(round_tensor(x, &x->map.at[i]));
+    return BEAM_OK;
+}
+
+/* Rounds the model, and runs the self-test before and after. */
+static beam_status prepare(exporter *x)
+{
+    const beam_export_options *o = x->options;
+    const beam_mask_config *mask = &beam_model_config_of(x->model)->mask;
+    const bool rounds = o->dtype != BEAM_F32;
+    beam_selftest before = {0};
+    if (!mask->present || o->selftest_tokens == 0)
+        return round_trained(x);
+    if (rounds)
+        BEAM_TRY(beam_selftest_run(x->model, o->selftest, o->selftest_tokens, &before));
+    beam_status status = round_trained(x);
+    if (!status)
+        status = beam_selftest_run(x->model, o->selftest, o->selftest_tokens, &x->test);
+    if (!status)
+        *x->margins = beam_selftest_margins(&x->test, rounds ? &before : NULL, mask->threshold);
+    beam_selftest_free(&before);
+    return status;
 }
 
 static beam_status fill_trained(exporter *x, const beam_hf_tensor *t, void *bytes)
@@ -98,9 +144,10 @@ static beam_status open_base(exporter *x)
     return beam_hf_map_build(beam_model_config_of(x->model), x->params, layout, &x->in_base);
 }
 
-static beam_status open_exporter(exporter *x, beam_model *m, const beam_export_options *options)
+static beam_status open_exporter(exporter *x)
 {
-    *x = (exporter){.options = options, .model = m, .params = beam_model_params(m)};
+    beam_model *m = x->model;
+    const beam_export_options *options = x->options;
     BEAM_TRY(beam_hf_map_build(beam_model_config_of(m), x->params, BEAM_HF_PUBLISHED, &x->map));
     x->chunk = malloc((size_t)beam_hf_longest_chunk(&x->map) * sizeof *x->chunk);
     if (!x->chunk)
@@ -115,6 +162,7 @@ static void close_exporter(exporter *x)
     beam_weights_close(x->base);
     beam_hf_map_free(&x->map);
     beam_hf_map_free(&x->in_base);
+    beam_selftest_free(&x->test);
     free(x->sources);
     free(x->chunk);
 }
@@ -130,12 +178,15 @@ static beam_status write_config(const exporter *x, const char *folder)
         snprintf(from, sizeof from, "%s", x->options->base);
     BEAM_TRY(beam_join_path(to, sizeof to, folder, "config.json"));
     beam_hf_export e = {.architecture = beam_family_of(c)->architecture,
+                        .model_type = c->model_type,
+                        .plain_type = x->options->plain_type,
                         .mask = c->mask,
                         .top_k = c->top_k,
                         .mask_dtype = x->options->dtype,
                         .dtype = x->options->dtype,
                         .masked_layers = beam_moe_layers(c),
                         .avg_active = x->options->avg_active};
+    e.mask.base_hash = x->options->adapter_only ? x->options->base_hash : 0;
     if (x->base)
         e.dtype = beam_weights_at(x->base, 0)->dtype;
     BEAM_TRY(beam_hf_config_write(from, to, &e));
@@ -149,7 +200,7 @@ static beam_status write_adapter(const exporter *x, const char *folder)
     return beam_safetensors_write(path, x->sources, x->n);
 }
 
-static beam_status write_folder(const exporter *x, const char *folder)
+static beam_status write_folder(exporter *x, const char *folder)
 {
     uint64_t bytes = 0;
     for (int64_t i = 0; i < x->n; i++)
@@ -157,8 +208,14 @@ static beam_status write_folder(const exporter *x, const char *folder)
             (uint64_t)beam_bytes(beam_view(NULL, x->sources[i].dtype, x->sources[i].ndim, x->sources[i].dim));
     BEAM_TRY(beam_make_folder(folder));
     BEAM_TRY(beam_need_space(folder, bytes + bytes / 50 + (16 << 20)));
+    BEAM_TRY(prepare(x));
     BEAM_TRY(write_config(x, folder));
-    BEAM_TRY(beam_card_write(folder, x->model, x->options));
+    BEAM_TRY(beam_card_write(folder, x->model, x->options, x->margins));
+    const beam_mask_config *mask = &beam_model_config_of(x->model)->mask;
+    if (mask->present)
+        BEAM_TRY(beam_hf_code_write(folder));
+    if (x->test.id)
+        BEAM_TRY(beam_selftest_write(&x->test, mask->threshold, folder));
     if (x->options->adapter_only)
         return write_adapter(x, folder);
     return beam_safetensors_write_folder(folder, x->sources, x->n, x->options->shard_bytes);
@@ -205,7 +262,7 @@ static beam_status sync_parent(const char *out)
     return beam_sync_folder(parent);
 }
 
-static beam_status write_and_rename(const exporter *x)
+static beam_status write_and_rename(exporter *x)
 {
     char out[1024], temporary[1200];
     BEAM_TRY(name_folders(x->options->out, out, temporary));
@@ -235,9 +292,10 @@ static bool base_changed(beam_model *m, const beam_export_options *options)
     return changed;
 }
 
-beam_status beam_export(beam_model *m, const beam_export_options *options)
+beam_status beam_export(beam_model *m, const beam_export_options *options, beam_mask_margins *margins)
 {
-    exporter x;
+    exporter x = {.options = options, .model = m, .params = beam_model_params(m), .margins = margins};
+    *margins = (beam_mask_margins){0};
     if (beam_model_config_of(m)->null_experts > 0)
         return BEAM_FAIL(
             BEAM_ECONFIG,
@@ -251,7 +309,7 @@ beam_status beam_export(beam_model *m, const beam_export_options *options)
                          "--adapter-only: the run trained the base model too, and its masks do not fit the "
                          "base as it was; export the whole model");
     BEAM_TRY(refuse_occupied(options->out));
-    beam_status status = open_exporter(&x, m, options);
+    beam_status status = open_exporter(&x);
     if (!status)
         status = write_and_rename(&x);
     close_exporter(&x);

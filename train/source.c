@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "core/log.h"
-#include "core/rng.h"
 #include "data/file.h"
 #include "kernels/cuda/devices.h"
 #include "model/families/families.h"
@@ -86,6 +85,34 @@ static beam_status add_nulls(const char *path, int64_t nulls, beam_model_config 
     return BEAM_OK;
 }
 
+/* The masks of an adapter, whose config.json is the base's with an expert_mask block. */
+static beam_status take_adapter(const char *adapter, const char *base, beam_model_config *out)
+{
+    char path[BEAM_PATH_MAX + 32];
+    beam_model_config c;
+    BEAM_TRY(beam_join_path(path, sizeof path, adapter, "config.json"));
+    BEAM_TRY(beam_model_config_read(path, &c));
+    if (!c.mask.present)
+        return BEAM_FAIL(
+            BEAM_EMODEL,
+            "%s: has no expert_mask block; --adapter wants what beam export --adapter-only wrote", path);
+    if (out->mask.present)
+        return BEAM_FAIL(BEAM_EMODEL,
+                         "--adapter %s: the model %s has mask gates of its own; give the base model that "
+                         "the adapter was trained on",
+                         adapter, base);
+    if (strcmp(c.model_type, out->model_type) != 0 || c.layers != out->layers ||
+        c.hidden_size != out->hidden_size || c.experts != out->experts || c.vocab_size != out->vocab_size ||
+        memcmp(c.moe_layer, out->moe_layer, sizeof c.moe_layer) != 0)
+        return BEAM_FAIL(BEAM_EMODEL,
+                         "--adapter %s: made for a model of another shape than %s; give the base model "
+                         "that it was trained on",
+                         adapter, base);
+    BEAM_TRY(set_top_k(base, c.top_k, out));
+    out->mask = c.mask;
+    return BEAM_OK;
+}
+
 beam_status beam_model_source_config(const char *name, const beam_gate_request *gates, beam_model_config *out)
 {
     char path[BEAM_PATH_MAX + 32];
@@ -103,6 +130,8 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
     BEAM_TRY(beam_model_config_read(path, out));
     BEAM_TRY(set_top_k(path, gates->top_k, out));
     BEAM_TRY(add_nulls(path, gates->null_experts, out));
+    if (gates->adapter)
+        BEAM_TRY(take_adapter(gates->adapter, name, out));
     if (!out->mask.present && gates->add)
         out->mask = (beam_mask_config){.present = true,
                                        .threshold = gates->threshold,
@@ -116,6 +145,17 @@ beam_status beam_model_source_config(const char *name, const beam_gate_request *
     return BEAM_OK;
 }
 
+static beam_status fill_gates(beam_model *m, const char *name, const beam_gate_request *gates)
+{
+    const beam_model_config *c = beam_model_config_of(m);
+    char path[BEAM_PATH_MAX + 32];
+    if (!gates->adapter)
+        return beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias);
+    BEAM_TRY(beam_adapter_path(gates->adapter, path, sizeof path));
+    BEAM_TRY(beam_gates_load(beam_model_params(m), c, path, beam_model_backend(m)));
+    return beam_adapter_check(gates->adapter, name, c, beam_model_params(m), beam_model_backend(m));
+}
+
 static beam_status fill(beam_model *m, const char *name, const beam_gate_request *gates,
                         bool folder_has_gates, uint64_t seed)
 {
@@ -125,7 +165,7 @@ static beam_status fill(beam_model *m, const char *name, const beam_gate_request
         BEAM_TRY(beam_model_load(m, name, folder_has_gates));
     BEAM_TRY(beam_model_init_nulls(m, seed));
     if (!folder_has_gates && beam_model_config_of(m)->mask.present)
-        BEAM_TRY(beam_model_init_gates(m, gates->open ? BEAM_GATES_OPEN : BEAM_GATES_ZERO, gates->init_bias));
+        BEAM_TRY(fill_gates(m, name, gates));
     return BEAM_OK;
 }
 
@@ -262,38 +302,6 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
         *out = NULL;
     }
     return status;
-}
-
-/* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
-static beam_status mix_values(beam_model *m, const beam_param *p, uint64_t *hash)
-{
-    enum { PIECES = 8, PIECE = 16 };
-    const int64_t n = beam_model_numbers(m, p), piece = n < PIECE ? n : PIECE;
-    for (int64_t i = 0; i < PIECES; i++) {
-        float values[PIECE] = {0};
-        BEAM_TRY(beam_model_read(m, p, (n - piece) * i / (PIECES - 1), piece, values));
-        for (int64_t j = 0; j < piece; j++) {
-            uint32_t bits;
-            memcpy(&bits, &values[j], sizeof bits);
-            *hash = beam_random_bits(*hash, bits, (uint64_t)j);
-        }
-    }
-    return BEAM_OK;
-}
-
-beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out)
-{
-    const beam_params params = beam_model_params(m);
-    uint64_t hash = 0;
-    for (int i = 0; i < params.n; i++) {
-        const beam_param *p = &params.at[i];
-        if (p->flags & BEAM_MASK_GATE)
-            continue;
-        hash = beam_random_bits(hash, beam_hash_string(p->name), (uint64_t)beam_model_numbers(m, p));
-        BEAM_TRY(mix_values(m, p, &hash));
-    }
-    *out = hash;
-    return BEAM_OK;
 }
 
 bool beam_uses_device(beam_backend_kind kind, int ranks)

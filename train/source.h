@@ -17,6 +17,7 @@ typedef struct {
     double threshold;
     bool open; /* initialise added gates open, with `init_bias`; else zero */
     double init_bias;
+    const char *adapter; /* folder whose gates a model without any gets (docs/formats.md); NULL: none */
 } beam_gate_request;
 
 /* What beam train asks for. */
@@ -57,6 +58,14 @@ beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_back
 
 /* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
+
+/* The safetensors file of the folder `adapter`; BEAM_EMODEL if there is none. */
+beam_status beam_adapter_path(const char *adapter, char *path, size_t size);
+
+/* BEAM_EMODEL if the gates of the folder `adapter`, whose configuration `c` has, were trained on another base
+ * model than these parameters, read from `base`. A warning if the adapter does not say. */
+beam_status beam_adapter_check(const char *adapter, const char *base, const beam_model_config *c,
+                               beam_params params, beam_backend *be);
 
 /* Whether a GPU computes where a configuration says so, for `ranks` ranks on this machine. */
 bool beam_uses_device(beam_backend_kind kind, int ranks);

@@ -94,14 +94,26 @@ static beam_status read_family(const beam_json_object *o, const beam_family_sour
     return beam_read_mask(o, s->family.architecture, c);
 }
 
+/* A masked model's type may have BEAM_MASKED_TYPE in front. */
 static beam_status read_object(const beam_json_object *o, beam_model_config *out)
 {
-    char model_type[sizeof out->model_type] = "";
+    static const size_t prefix = sizeof BEAM_MASKED_TYPE - 1;
+    char model_type[sizeof out->model_type + sizeof BEAM_MASKED_TYPE] = "";
     BEAM_TRY(beam_json_require(o, "model_type"));
     const beam_family_source *s = NULL;
-    if (beam_json_text(o, "model_type", model_type, sizeof model_type) == BEAM_OK)
-        s = find(model_type);
-    return s ? read_family(o, s, out) : refuse_family(o);
+    bool masked = false;
+    if (beam_json_text(o, "model_type", model_type, sizeof model_type) == BEAM_OK) {
+        masked = strncmp(model_type, BEAM_MASKED_TYPE, prefix) == 0;
+        s = find(model_type + (masked ? prefix : 0));
+    }
+    if (!s)
+        return refuse_family(o);
+    BEAM_TRY(read_family(o, s, out));
+    if (masked && !out->mask.present)
+        return BEAM_FAIL(o->error,
+                         "%s: \"model_type\" is that of a masked model, but \"expert_mask\" is missing",
+                         o->path);
+    return BEAM_OK;
 }
 
 beam_status beam_model_config_read(const char *path, beam_model_config *out)

@@ -1,4 +1,5 @@
 /* The `expert_mask` block, described in docs/formats.md. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/families/readers.h"
@@ -22,6 +23,7 @@ static const beam_key_row rows[] = {
      .accepted = "false",
      .note = "weights of kept experts stay as they are"},
     {.key = "num_masked_layers", .kind = BEAM_ROW_JOINT},
+    {.key = "base_hash", .kind = BEAM_ROW_JOINT},
     {.key = "mask_dtype", .kind = BEAM_ROW_UNUSED},
     {.key = "avg_active", .kind = BEAM_ROW_UNUSED},
     {.key = "paper", .kind = BEAM_ROW_UNUSED},
@@ -45,6 +47,20 @@ static beam_status check_architecture(const beam_json_object *o, const char *arc
         o->path, beam_json_show_key(o, "architectures", shown), wanted, masked ? "with" : "without");
 }
 
+/* 16 hexadecimal digits. */
+static beam_status read_base_hash(const beam_json_object *m, uint64_t *out)
+{
+    char text[20] = "", shown[64];
+    BEAM_TRY(beam_json_text(m, "base_hash", text, sizeof text));
+    if (!beam_json_has(m, "base_hash"))
+        return BEAM_OK;
+    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+        return BEAM_FAIL(m->error, "%s: \"expert_mask.base_hash\" is %s; expected 16 hexadecimal digits",
+                         m->path, beam_json_show_key(m, "base_hash", shown));
+    *out = strtoull(text, NULL, 16);
+    return BEAM_OK;
+}
+
 beam_status beam_read_mask(const beam_json_object *o, const char *architecture, beam_model_config *c)
 {
     const json_t *block;
@@ -57,6 +73,7 @@ beam_status beam_read_mask(const beam_json_object *o, const char *architecture, 
     int64_t layers = beam_moe_layers(c);
     BEAM_TRY(beam_keys_read(&m, &keys, 1, "of version 1", c));
     BEAM_TRY(beam_json_i64(&m, "num_masked_layers", layers, layers, &layers));
+    BEAM_TRY(read_base_hash(&m, &c->mask.base_hash));
     if (!(c->mask.threshold > 0 && c->mask.threshold < 1))
         return BEAM_FAIL(o->error,
                          "%s: \"expert_mask.threshold\" is %g; expected more than 0 and less than 1", o->path,

@@ -1,10 +1,10 @@
 #!/bin/sh
 # beam export: folders that are complete or absent, adapters, dtypes, shards, and what is refused.
 set -eu
+source=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/expect.sh"
 . "$(dirname "$0")/tiny.sh"
 make_models
-
 echo '{"version": 1}' >base/tokenizer.json
 expect 0 "evaluate it with: beam eval --model masked/ --data data.h5" export --run masks-run --out masked/
 check "the folder holds a model" test -f masked/model.safetensors -a -f masked/config.json -a -f masked/README.md
@@ -20,11 +20,85 @@ check "exporting again gives the same bytes" cmp masked/model.safetensors again/
 mkdir there
 expect 0 "there: the model" export --run masks-run/checkpoint-000003 --out there
 
+# For transformers: code, classes, a model_type that it refuses without them, and a self-test.
+check "the code" cmp masked/modeling_expert_mask.py "$source/serve/hf/modeling_expert_mask.py"
+check "its classes" grep -q '"AutoConfig": "modeling_expert_mask.ExpertMaskQwen3MoeConfig"' masked/config.json
+check "the model_type is ours" grep -q '"model_type": "expert_mask_qwen3_moe"' masked/config.json
+check "a base has none of it" test ! -e base/modeling_expert_mask.py -a ! -e base/expert_mask_selftest.json
+check "the self-test is that of the folder" test -s masked/expert_mask_selftest.json
+sed -n 's/^"ids": \(.*\),$/{"ids": \1}/p' masked/expert_mask_selftest.json >ids.jsonl
+"$beam" score --model masked --input ids.jsonl --experts >scored
+sed -n 's/.*"logprobs":\(\[[^]]*\]\).*/\1/p' scored >logprobs
+sed -n 's/^"logprobs": \(.*\),$/\1/p' masked/expert_mask_selftest.json >expected
+check "its log-probabilities are those of beam score" cmp logprobs expected
+sed -n 's/.*"experts"://p' scored >experts
+tr -d '\n ' <masked/expert_mask_selftest.json | sed 's/.*"experts":\(.*\),"margins".*/\1}/' >expected
+check "its experts are those of beam score" test "$(cat experts)" = "$(cat expected)"
+expect 0 "plain: the model" export --run masks-run --out plain --plain-type
+check "the base's model_type can stay" grep -q '"model_type": "qwen3_moe"' plain/config.json
+same "its model is the same" eval --model masked --data data.h5 --json -- eval --model plain --data data.h5 --json
+sed -i '/"expert_mask": {/,/^  },$/d; s/"ExpertMaskQ/"Q/' plain/config.json
+sed -i 's/"qwen3_moe"/"expert_mask_qwen3_moe"/' plain/config.json
+expect 4 "is that of a masked model, but \"expert_mask\" is missing" inspect plain
+echo '{"ids": [1, 2, 300]}' >wrong.jsonl
+expect 3 "wrong.jsonl:1: " export --run masks-run --out x --selftest-input wrong.jsonl
+printf '{"ids": [1, 2]}\n{"ids": [3]}\n' >two.jsonl
+expect 3 "a self-test is one sequence" export --run masks-run --out x --selftest-input two.jsonl
+echo '{"ids": [72, 101, 108, 108, 111]}' >hello.jsonl
+expect 0 "self-test: 5 tokens, 20 decisions" export --run masks-run --out hello --selftest-input hello.jsonl
+check "it has the given ids" grep -q '^"ids": \[72,101,108,108,111\],$' hello/expert_mask_selftest.json
+
+# What the card says.
+printf -- '---\nlicense: apache-2.0\nlanguage: en\n---\nA base.\nlicense: no\n' >base/README.md
+"$beam" eval --model base --data data.h5 --json >base.json
+"$beam" eval --run masks-run --data data.h5 --json >masks.json
+expect 0 "carded: the model" export --run masks-run --out carded --eval masks.json --eval-base base.json --base-name my/base
+check "licence of the base" test "$(grep -c '^license: apache-2.0$' carded/README.md)" -eq 1 -a "$(grep -c license: carded/README.md)" -eq 1
+check "name of the base" grep -q '^base_model: "my/base"$' carded/README.md
+check "retention" grep -q '^| base | .* | 2.00 of 2 | .* | 100.0% |$' carded/README.md
+check "a warning" grep -q 'Not every program knows masks' carded/README.md
+expect 2 "--eval and --eval-base go together" export --run masks-run --out x --eval masks.json
+expect 3 "is an evaluation with masks off" export --run masks-run --out x --eval base.json --eval-base base.json
+sed 's/data.h5/other.h5/' base.json >other.json
+expect 3 "evaluations of different tokens" export --run masks-run --out x --eval masks.json --eval-base other.json
+rm base/README.md
+
+# Rounded masks: how many decisions change, and the self-test is that of the rounded ones.
+expect 0 "rounding to bfloat16 changed " export --run masks-run --out rounded --dtype bfloat16
+check "the card says it" grep -q 'rounding the trained tensors to bfloat16 changed' rounded/README.md
+"$beam" score --model rounded --input ids.jsonl | sed -n 's/.*"logprobs":\(\[[^]]*\]\).*/\1/p' >logprobs
+sed -n 's/^"logprobs": \(.*\),$/\1/p' rounded/expert_mask_selftest.json >expected
+check "the self-test is of rounded masks" cmp logprobs expected
+differ "which differ" rounded/expert_mask_selftest.json masked/expert_mask_selftest.json
+
 # Masks alone.
 expect 0 "it belongs to the base model base" export --run masks-run --out adapter --adapter-only
 expect 0 "masks alone   adapter" inspect adapter
 check "the card of an adapter" grep -q "base_model_relation: adapter" adapter/README.md
 check "8 tensors" grep -q " in 8 tensors (8 of mask gates)" out
+same "base and adapter are the whole model" eval --model base --adapter adapter --data data.h5 --json -- eval --model masked --data data.h5 --json
+same "in score" score --model base --adapter adapter --input ids.jsonl -- score --model masked --input ids.jsonl
+"$beam" generate --model base --adapter adapter --prompt line --ignore-eos --temperature 0 >one 2>err
+"$beam" generate --model masked --prompt line --ignore-eos --temperature 0 >two 2>err
+check "in generate" cmp one two
+same "which masks can be left out of" eval --model base --adapter adapter --masks off --data data.h5 --json -- eval --model base --data data.h5 --json
+expect 2 "--adapter goes with --model" eval --run masks-run --adapter adapter --data data.h5
+expect 4 "has mask gates of its own" eval --model masked --adapter adapter --data data.h5
+expect 4 "no such file; --adapter wants" eval --model base --adapter masked --data data.h5
+expect 4 "has no expert_mask block" eval --model base --adapter base --data data.h5
+run another-run random:config.json trainable=all mask.mode=off seed=9
+"$beam" export --run another-run --out another >/dev/null
+expect 4 "was trained on another base model than another" eval --model another --adapter adapter --data data.h5
+expect 4 "was trained on another base model than another" generate --model another --adapter adapter --prompt a
+sed 's/"num_experts": 4/"num_experts": 3/' config.json >config3.json
+run third-run random:config3.json trainable=all mask.mode=off
+"$beam" export --run third-run --out third >/dev/null
+expect 4 "a model of another shape than third" eval --model third --adapter adapter --data data.h5
+cp -r adapter untold
+sed -i '/base_hash/d; s/\("avg_active": [0-9.]*\),/\1/' untold/config.json
+expect 0 "untold does not say which base model it belongs to" eval --model base --adapter untold --data data.h5
+sed 's/\("base_hash": "\)./\1G/' adapter/config.json >untold/config.json
+expect 4 "expected 16 hexadecimal digits" eval --model base --adapter untold --data data.h5
 
 # bfloat16: only what was trained is rounded; an export of rounded weights rounds nothing more.
 expect 0 "the model" export --run base-run --out half --dtype bfloat16

@@ -34,6 +34,7 @@ static void masks_are_described(void **state)
 {
     (void)state;
     const beam_hf_export e = {.architecture = name,
+                              .model_type = "qwen3_moe",
                               .mask = mask,
                               .mask_dtype = BEAM_F32,
                               .dtype = BEAM_BF16,
@@ -51,14 +52,33 @@ static void masks_are_described(void **state)
     assert_non_null(strstr(text, "\"unsloth_key\""));
     assert_non_null(strstr(text, "0.1,")); /* not 0.10000000000000001 */
     assert_non_null(strstr(text, "\"dropped_output\": false"));
-    assert_null(strstr(text, "auto_map"));
+    assert_non_null(strstr(text, "\"model_type\": \"expert_mask_qwen3_moe\""));
+    assert_non_null(strstr(text, "\"AutoConfig\": \"modeling_expert_mask.ExpertMaskQwen3MoeConfig\""));
+    assert_non_null(strstr(text, "\"modeling_expert_mask.ExpertMaskQwen3MoeForCausalLM\""));
+    assert_null(strstr(text, "modeling.Model")); /* the base's code is not there */
+    free(text);
+}
+
+static void the_bases_type_can_stay(void **state)
+{
+    (void)state;
+    beam_hf_export e = {.architecture = name, .model_type = "qwen3_moe", .mask = mask, .masked_layers = 2};
+    e.plain_type = true;
+    char *text = write_config(base, &e);
+    beam_model_config c;
+    assert_int_equal(beam_model_config_read(scratch_path("config.json"), &c), BEAM_OK);
+    assert_true(c.mask.present);
+    assert_non_null(strstr(text, "\"model_type\": \"qwen3_moe\""));
+    assert_non_null(strstr(text, "\"AutoModelForCausalLM\""));
+    assert_null(strstr(text, "AutoConfig"));
     free(text);
 }
 
 static void what_dropped_experts_give_back_is_described(void **state)
 {
     (void)state;
-    beam_hf_export e = {.architecture = name, .mask = mask, .masked_layers = 2, .avg_active = NAN};
+    beam_hf_export e = {
+        .architecture = name, .model_type = "qwen3_moe", .mask = mask, .masked_layers = 2, .avg_active = NAN};
     e.mask.give_back = true;
     free(write_config(base, &e));
     beam_model_config c;
@@ -69,8 +89,11 @@ static void what_dropped_experts_give_back_is_described(void **state)
 static void the_family_names_the_architecture(void **state)
 {
     (void)state;
-    const beam_hf_export e = {
-        .architecture = "OlmoeForCausalLM", .mask = mask, .masked_layers = 2, .avg_active = NAN};
+    const beam_hf_export e = {.architecture = "OlmoeForCausalLM",
+                              .model_type = "olmoe",
+                              .mask = mask,
+                              .masked_layers = 2,
+                              .avg_active = NAN};
     char *text = write_config("{\"model_type\": \"olmoe\"}", &e);
     assert_non_null(strstr(text, "\"ExpertMaskOlmoeForCausalLM\""));
     free(text);
@@ -82,8 +105,9 @@ static void digits_that_matter_stay(void **state)
     char from[1024];
     snprintf(from, sizeof from, "%.*s, \"odd\": 0.12345678901234567}", (int)(strrchr(base, '}') - base),
              base);
-    char *text =
-        write_config(from, &(beam_hf_export){.architecture = name, .dtype = BEAM_F32, .avg_active = NAN});
+    char *text = write_config(
+        from, &(beam_hf_export){
+                  .architecture = name, .model_type = "qwen3_moe", .dtype = BEAM_F32, .avg_active = NAN});
     const char *odd = strstr(text, "\"odd\": ");
     assert_non_null(odd);
     assert_true(strtod(odd + 7, NULL) == 0.12345678901234567);
@@ -93,13 +117,16 @@ static void digits_that_matter_stay(void **state)
 static void a_masked_base_becomes_plain_again(void **state)
 {
     (void)state;
-    const beam_hf_export masked = {.architecture = name, .mask = mask, .masked_layers = 2, .avg_active = NAN};
+    const beam_hf_export masked = {
+        .architecture = name, .model_type = "qwen3_moe", .mask = mask, .masked_layers = 2, .avg_active = NAN};
     char *once = write_config(base, &masked);
     assert_null(strstr(once, "avg_active"));
     char *twice = write_config(once, &masked); /* the prefix is not put on again */
     assert_string_equal(once, twice);
-    char *plain = write_config(once, &(beam_hf_export){.architecture = name, .dtype = BEAM_F32});
+    char *plain = write_config(
+        once, &(beam_hf_export){.architecture = name, .model_type = "qwen3_moe", .dtype = BEAM_F32});
     assert_null(strstr(plain, "expert_mask"));
+    assert_null(strstr(plain, "auto_map"));
     assert_non_null(strstr(plain, "\"Qwen3MoeForCausalLM\""));
     assert_non_null(strstr(plain, "\"torch_dtype\": \"float32\""));
     free(once);
@@ -126,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_described),
+        cmocka_unit_test(the_bases_type_can_stay),
         cmocka_unit_test(what_dropped_experts_give_back_is_described),
         cmocka_unit_test(the_family_names_the_architecture),
         cmocka_unit_test(digits_that_matter_stay),

@@ -249,7 +249,7 @@ static void loads_weights_as_stored(void **state)
     decoding t;
     beam_model_weights stored;
     open_decoding(&t, *state, false);
-    hf_need(beam_decoder_weights_load(&stored, &t.f.config, t.f.folder, &t.f.be));
+    hf_need(beam_decoder_weights_load(&stored, &t.f.config, t.f.folder, NULL, &t.f.be));
     for (int i = 0; i < stored.params.n; i++) {
         const beam_tensor a = stored.params.at[i].value, b = t.weights.params.at[i].value;
         assert_true(beam_same_shape(a, b));
@@ -281,7 +281,7 @@ static void bf16_stays_bf16(void **state)
         t.f.batch.position[i] = i;
         t.f.batch.counted[i] = 1;
     }
-    hf_need(beam_decoder_weights_load(&t.weights, &t.f.config, BEAM_EXAMPLE_FOLDER, &t.f.be));
+    hf_need(beam_decoder_weights_load(&t.weights, &t.f.config, BEAM_EXAMPLE_FOLDER, NULL, &t.f.be));
     for (int i = 0; i < t.weights.params.n; i++) {
         const beam_tensor value = t.weights.params.at[i].value;
         assert_int_equal(value.dtype, value.ndim > 1 ? BEAM_BF16 : BEAM_F32);

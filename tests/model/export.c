@@ -58,7 +58,8 @@ static void export_it(fixture *f, bool base_trained, bool adapter)
                                          .dtype = BEAM_F32,
                                          .shard_bytes = UINT64_MAX,
                                          .avg_active = NAN};
-    if (beam_export(f->model, &options) != BEAM_OK)
+    beam_mask_margins margins;
+    if (beam_export(f->model, &options, &margins) != BEAM_OK)
         fail_msg("%s", beam_last_error());
 }
 

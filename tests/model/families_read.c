@@ -8,9 +8,9 @@
 #include "model/family_text.h"
 
 /* A test puts its own keys before these. */
-#define REST                                                                                                 \
-    "\"model_type\": \"qwen3_moe\", \"vocab_size\": 1000, \"hidden_size\": 64, \"num_hidden_layers\": 4, "   \
-    "\"num_attention_heads\": 4"
+#define SIZES                                                                                                \
+    "\"vocab_size\": 1000, \"hidden_size\": 64, \"num_hidden_layers\": 4, \"num_attention_heads\": 4"
+#define REST   "\"model_type\": \"qwen3_moe\", " SIZES
 #define MASKED "\"architectures\": [\"ExpertMaskQwen3MoeForCausalLM\"], "
 
 static void reads_a_published_configuration(void **state)
@@ -135,6 +135,12 @@ static void reads_the_mask_block(void **state)
                                  &c),
                      BEAM_OK);
     assert_true(c.mask.give_back);
+    assert_int_equal(family_read("{\"model_type\": \"expert_mask_qwen3_moe\", " MASKED
+                                 "\"expert_mask\": {\"version\": 1, \"threshold\": 0.5}, " SIZES "}",
+                                 &c),
+                     BEAM_OK);
+    assert_true(c.mask.present);
+    assert_string_equal(c.model_type, "qwen3_moe");
 }
 
 static void refuses(void **state)
@@ -191,6 +197,8 @@ static void refuses(void **state)
         {"{\"architectures\": \"Qwen3MoeForCausalLM\", " REST "}", "architectures"},
         {"{" MASKED REST "}", "without"},
         {"{\"expert_mask\": {\"version\": 1, \"threshold\": 0.5}, " REST "}", "architectures"},
+        {"{\"model_type\": \"expert_mask_qwen3_moe\", " SIZES "}", "\"expert_mask\" is missing"},
+        {"{\"model_type\": \"expert_mask_gpt2\", " SIZES "}", "expert_mask_gpt2"},
         {"{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"expert_mask\": {\"version\": 1, "
          "\"threshold\": 0.5}, " REST "}",
          "ExpertMaskQwen3MoeForCausalLM"},
