@@ -13,6 +13,7 @@ beam_status beam_forecast_make(beam_forecast *f)
                          BEAM_MOST_RANKS);
     if (!(f->memory >= 0 && f->memory <= 1e9))
         return BEAM_FAIL(BEAM_ECONFIG, "--memory %g: expected gigabytes", f->memory);
+    f->n_advice = 0;
     BEAM_TRY(beam_estimate_make(&f->config, (int)f->ranks, &f->estimate));
     if (f->memory > 0)
         f->machine.total = f->machine.available = (int64_t)(1e9 * f->memory);

@@ -10,6 +10,7 @@
 #include "core/status.h"
 
 #define BEAM_VERBS(VERB)                                                                                     \
+    VERB(init, "a starter configuration for a model, and launch scripts")                                    \
     VERB(preprocess, "text to a token file")                                                                 \
     VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
     VERB(eval, "loss, accuracy and active experts on a token file")                                          \
