@@ -14,4 +14,8 @@ typedef struct {
 extern const beam_embedded beam_launchers[];
 extern const int beam_launchers_n;
 
+/* cli/completion: beam.bash, beam.zsh. */
+extern const beam_embedded beam_completions[];
+extern const int beam_completions_n;
+
 #endif
