@@ -12,23 +12,26 @@ static void print_data(const beam_config *c, const beam_plan *p)
 {
     beam_quantity tokens, targets;
     const double room = (double)p->rows * (double)c->cutoff_len;
-    printf("\ndata\n  %-18s %s: %" PRId64 " rows, %s tokens, %s targets; rows are %.0f %% full\n", "dataset",
-           c->dataset, p->rows, beam_quantity_digits(&tokens, p->tokens),
-           beam_quantity_digits(&targets, p->targets), 100 * (double)p->tokens / room);
+    printf("\ndata\n");
+    beam_forecast_print_line("dataset", "%s: %" PRId64 " rows, %s tokens, %s targets; rows are %.0f %% full",
+                             c->dataset, p->rows, beam_quantity_digits(&tokens, p->tokens),
+                             beam_quantity_digits(&targets, p->targets), 100 * (double)p->tokens / room);
     if (p->eval_rows > 0)
-        printf("  %-18s %s: %" PRId64 " rows each time\n", "eval_dataset", c->eval_dataset, p->eval_rows);
+        beam_forecast_print_line("eval_dataset", "%s: %" PRId64 " rows each time", c->eval_dataset,
+                                 p->eval_rows);
 }
 
 static void print_steps(const beam_config *c, const beam_plan *p)
 {
     const double epochs = (double)p->steps * (double)p->step_rows / (double)p->rows;
-    printf("\nrun\n  %-18s %" PRId64 " of %" PRId64 " rows: %.3g epochs\n", "steps", p->steps, p->step_rows,
-           epochs);
+    printf("\nrun\n");
+    beam_forecast_print_line("steps", "%" PRId64 " of %" PRId64 " rows: %.3g epochs", p->steps, p->step_rows,
+                             epochs);
     if (strcmp(p->start, "none") == 0)
-        printf("  %-18s from the start\n", "begins");
+        beam_forecast_print_line("begins", "from the start");
     else
-        printf("  %-18s at step %" PRId64 " of %s\n", "goes on", p->done, p->start);
-    printf("  %-18s %s\n", "writes", c->output_dir);
+        beam_forecast_print_line("goes on", "at step %" PRId64 " of %s", p->done, p->start);
+    beam_forecast_print_line("writes", "%s", c->output_dir);
 }
 
 static void print_time(const beam_plan *p, double given)
@@ -36,12 +39,12 @@ static void print_time(const beam_plan *p, double given)
     beam_quantity q;
     const double rate = given > 0 ? given : p->tokens_per_s, left = beam_plan_tokens_left(p);
     if (rate > 0)
-        printf("  %-18s %s at %.4g tokens/s (%s), without evaluation and saving\n", "time",
-               beam_quantity_seconds(&q, left / rate), rate, given > 0 ? "given" : "the run's last steps");
+        beam_forecast_print_line("time", "%s at %.4g tokens/s (%s), without evaluation and saving",
+                                 beam_quantity_seconds(&q, left / rate), rate,
+                                 given > 0 ? "given" : "the run's last steps");
     else
-        printf("  %-18s unknown: `beam estimate CONFIG --measure` times a few steps; --tokens-per-s takes a "
-               "rate\n",
-               "time");
+        beam_forecast_print_line("time", "unknown: `beam estimate CONFIG --measure` times a few steps; "
+                                         "--tokens-per-s takes a rate");
 }
 
 static void print_disk(const beam_forecast *f, const beam_plan *p)

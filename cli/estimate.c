@@ -78,8 +78,9 @@ static void print_time(const request *r)
     const beam_forecast *f = &r->forecast;
     printf("\ntime\n");
     if (!(r->tokens_per_s > 0)) {
-        printf(
-            "  unknown: --measure times a few steps here, --tokens-per-s takes a rate measured elsewhere\n");
+        beam_forecast_print_line(
+            "step",
+            "unknown: --measure times a few steps here, --tokens-per-s takes a rate measured elsewhere");
         return;
     }
     const double seconds = step_tokens(f) / r->tokens_per_s;
@@ -180,11 +181,10 @@ static const char about[] =
     "as\n"
     "an operation. With --backend cuda, memory is the GPU's, which need not be here.";
 
-static const char examples[] =
-    "  beam estimate configs/tiny-moe-masks.yaml --measure\n"
-    "  beam estimate run.yaml trainable=all per_device_train_batch_size=4\n"
-    "  beam estimate Qwen3-30B-A3B/config.json cutoff_len=4096 --json\n"
-    "  beam estimate Qwen3-30B-A3B/config.json --backend cuda --bf16 --memory 141 --tokens-per-s 9000";
+static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml --measure\n"
+                               "  beam estimate run.yaml trainable=all per_device_train_batch_size=4\n"
+                               "  beam estimate Qwen3-30B-A3B/config.json cutoff_len=4096 --json\n"
+                               "  beam estimate Qwen3-30B-A3B/config.json --backend cuda --bf16 --memory 141";
 
 /* Parses and checks; help: nothing else is to be done. */
 static beam_status parse(int argc, char **argv, request *r, beam_args *rest)

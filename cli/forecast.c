@@ -1,9 +1,11 @@
 #include "cli/forecast.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "cli/quantity.h"
+#include "core/terminal.h"
 #include "train/source.h"
 
 beam_status beam_forecast_make(beam_forecast *f)
@@ -35,6 +37,7 @@ static const char *plural(int64_t n)
 
 void beam_forecast_print_model(const beam_forecast *f)
 {
+    enum { STEP_COLUMN = 14 };
     beam_quantity q;
     const beam_estimate *e = &f->estimate;
     const beam_config *c = &f->config;
@@ -44,19 +47,38 @@ void beam_forecast_print_model(const beam_forecast *f)
     printf("parameters    %s\n", beam_quantity_parameters(&q, e->count.total, e->count.active));
     printf("mask gates    %s\n", beam_quantity_digits(&q, e->count.gates));
     printf("trained       %s\n", beam_quantity_digits(&q, e->train.trained));
-    printf("step          %" PRId64 " row%s of %" PRId64 " tokens in %" PRId64 " pass%s: ", rows,
-           plural(rows), c->cutoff_len, passes, passes == 1 ? "" : "es");
+    char text[256], on_ranks[48] = "";
     if (f->ranks > 1)
-        printf("on %" PRId64 " ranks, ", f->ranks);
-    printf("%s while %g of %" PRId64 " experts are kept\n", beam_quantity_flops(&q, e->step_flops), e->active,
-           e->model.top_k);
+        snprintf(on_ranks, sizeof on_ranks, "on %" PRId64 " ranks, ", f->ranks);
+    snprintf(text, sizeof text,
+             "%" PRId64 " row%s of %" PRId64 " tokens in %" PRId64 " pass%s: %s%s while %g of %" PRId64
+             " experts are kept",
+             rows, plural(rows), c->cutoff_len, passes, passes == 1 ? "" : "es", on_ranks,
+             beam_quantity_flops(&q, e->step_flops), e->active, e->model.top_k);
+    printf("step          ");
+    beam_print_wrapped(stdout, text, STEP_COLUMN, STEP_COLUMN, beam_text_columns(stdout));
 }
 
 void beam_forecast_print_bytes(const char *name, uint64_t bytes, const char *note)
 {
+    enum { COLUMN = 35 };
     beam_quantity q;
-    if (bytes > 0)
-        printf("  %-18s %12s%s%s\n", name, beam_quantity_bytes(&q, (double)bytes), *note ? "  " : "", note);
+    if (bytes == 0)
+        return;
+    printf("  %-18s %12s%s", name, beam_quantity_bytes(&q, (double)bytes), *note ? "  " : "");
+    beam_print_wrapped(stdout, note, COLUMN, COLUMN, beam_text_columns(stdout));
+}
+
+void beam_forecast_print_line(const char *name, const char *fmt, ...)
+{
+    enum { COLUMN = 21 };
+    char text[2 * BEAM_PATH_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    printf("  %-18s ", name);
+    beam_print_wrapped(stdout, text, COLUMN, COLUMN, beam_text_columns(stdout));
 }
 
 void beam_forecast_print_memory(const beam_forecast *f)

@@ -29,7 +29,10 @@ void beam_forecast_print_model(const beam_forecast *f);
 void beam_forecast_print_memory(const beam_forecast *f);
 void beam_forecast_print_verdict(const beam_forecast *f);
 
-/* One line of such a table: "  name   12.34 MB  note"; nothing for 0 bytes. */
+/* Lines of such tables, wrapped to the terminal: "  name   12.34 MB  note" (nothing for 0 bytes), "  name
+ * text".
+ */
 void beam_forecast_print_bytes(const char *name, uint64_t bytes, const char *note);
+void beam_forecast_print_line(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

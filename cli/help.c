@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/terminal.h"
+#include "core/terminal.h"
 
 enum { OPTION_COLUMN = 27 };
 
@@ -22,7 +22,7 @@ static void print_option(const char *name, const char *value, const char *help, 
 
 static void print_text(const beam_command *c)
 {
-    const int columns = beam_terminal_columns(stdout);
+    const int columns = beam_text_columns(stdout);
     printf("usage: beam ");
     beam_print_wrapped(stdout, c->synopsis, 12, 12, columns);
     putchar('\n');

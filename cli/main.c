@@ -5,7 +5,15 @@
 
 #include "cli/verbs.h"
 #include "core/log.h"
+#include "core/terminal.h"
 #include "train/nearest.h"
+
+static void print_verb(FILE *to, const char *name, const char *summary)
+{
+    enum { COLUMN = 14 };
+    fprintf(to, "  %-11s ", name);
+    beam_print_wrapped(to, summary, COLUMN, COLUMN, beam_text_columns(to));
+}
 
 static void print_overview(FILE *to)
 {
@@ -13,13 +21,15 @@ static void print_overview(FILE *to)
           "usage: beam VERB ...\n\n",
           to);
     for (int i = 0; i < BEAM_VERBS_N; i++)
-        fprintf(to, "  %-11s %s\n", beam_verbs[i].name, beam_verbs[i].summary);
-    fputs("  help        this list; `beam help VERB` or `beam VERB --help` explains one verb\n"
-          "  version     the version of the program\n\n"
-          "exit codes: 0 ok, 2 configuration or usage, 3 data, 4 model or checkpoint refused, 5 I/O or full "
-          "disk,\n"
-          "6 numeric failure, 7 stopped by a signal with a good checkpoint, 70 internal\n",
-          to);
+        print_verb(to, beam_verbs[i].name, beam_verbs[i].summary);
+    print_verb(to, "help", "this list; `beam help VERB` or `beam VERB --help` explains one verb");
+    print_verb(to, "version", "the version of the program");
+    putc('\n', to);
+    beam_print_wrapped(
+        to,
+        "exit codes: 0 ok, 2 configuration or usage, 3 data, 4 model or checkpoint refused, 5 I/O or "
+        "full disk, 6 numeric failure, 7 stopped by a signal with a good checkpoint, 70 internal",
+        0, 0, beam_text_columns(to));
 }
 
 static const beam_verb *find(const char *name)
@@ -86,7 +96,9 @@ int main(int argc, char **argv)
         s = flush_output();
     if (s != BEAM_OK) {
         const char *name = argc > 1 && find(argv[1]) ? argv[1] : NULL;
-        fprintf(stderr, "beam%s%s: %s\n", name ? " " : "", name ? name : "", beam_last_error());
+        char who[32];
+        snprintf(who, sizeof who, "beam%s%.20s: ", name ? " " : "", name ? name : "");
+        beam_print_message(stderr, who, "", beam_last_error());
         if (beam_log_threshold() >= BEAM_LOG_DEBUG)
             fputs(beam_error_trace(), stderr);
     }

@@ -63,7 +63,7 @@ for page in $pages; do
     code "$page" | sed 's/[[:space:]]#[[:space:]].*//' | sed 's/[|;&]/\n/g' |
         sed -nE "s%^(.*[ /])?beam ([a-z]+.*)%$page \2%p" | sed 's/[][)"`]//g'
 done >"$folder/commands"
-for verb in $("$beam" help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+for verb in $("$beam" help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'); do
     case $verb in help | version) continue ;; esac
     "$beam" "$verb" --help=words
 done >"$folder/options"

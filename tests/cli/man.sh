@@ -5,7 +5,7 @@ set -eu
 "$beam" man >"$folder/beam.1"
 "$beam" man --config >"$folder/beam.yaml.5"
 
-for verb in $("$beam" help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+for verb in $("$beam" help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'); do
     case $verb in help | version) continue ;; esac
     check "$verb has a section" grep -q "^\.SS beam $verb" "$folder/beam.1"
     for option in $("$beam" "$verb" --help=words | cut -f 2 | sed 's/^--//; s/-/\\-/g'); do

@@ -1,4 +1,4 @@
-#include "cli/terminal.h"
+#include "core/terminal.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -11,8 +11,14 @@ int beam_terminal_columns(FILE *to)
 {
     struct winsize size;
     if (!isatty(fileno(to)) || ioctl(fileno(to), TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
-        return WIDEST;
-    return size.ws_col < NARROWEST ? NARROWEST : size.ws_col > WIDEST ? WIDEST : size.ws_col;
+        return 0;
+    return size.ws_col < NARROWEST ? NARROWEST : size.ws_col;
+}
+
+int beam_text_columns(FILE *to)
+{
+    const int columns = beam_terminal_columns(to);
+    return columns == 0 || columns > WIDEST ? WIDEST : columns;
 }
 
 /* Of UTF-8: bytes that continue a character take no column. */
@@ -46,4 +52,16 @@ void beam_print_wrapped(FILE *to, const char *text, int used, int indent, int co
         text += n;
     }
     putc('\n', to);
+}
+
+void beam_print_message(FILE *to, const char *who, const char *kind, const char *text)
+{
+    enum { INDENT = 2 };
+    const int columns = beam_terminal_columns(to);
+    const int used = width_of(who, strlen(who)) + width_of(kind, strlen(kind));
+    fprintf(to, "%s%s", who, kind);
+    if (columns > 0 && used + width_of(text, strlen(text)) > columns)
+        beam_print_wrapped(to, text, used, INDENT, columns);
+    else
+        fprintf(to, "%s\n", text);
 }
