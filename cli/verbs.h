@@ -36,9 +36,9 @@ typedef struct {
     beam_status (*run)(int argc, char **argv);
 } beam_verb;
 
-#define BEAM_COUNT_VERB(name, summary) +1
-enum { BEAM_VERBS_N = BEAM_VERBS(BEAM_COUNT_VERB) };
-#undef BEAM_COUNT_VERB
+#define BEAM_NUMBER_VERB(name, summary) BEAM_VERB_##name,
+enum { BEAM_VERBS(BEAM_NUMBER_VERB) BEAM_VERBS_N };
+#undef BEAM_NUMBER_VERB
 
 extern const beam_verb beam_verbs[BEAM_VERBS_N];
 

@@ -21,6 +21,15 @@ static beam_status check_weights(const char *model)
     return BEAM_OK;
 }
 
+/* A GPU that is asked for must be there. */
+static beam_status check_backend(const beam_config *c)
+{
+    beam_backend be;
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, NULL, c->threads, &be));
+    beam_backend_close(&be);
+    return BEAM_OK;
+}
+
 static void count_rows(const beam_config *c, int ranks, beam_loader *train, const beam_loader *eval,
                        beam_plan *out)
 {
@@ -89,6 +98,7 @@ beam_status beam_plan_make(const beam_config *c, int ranks, beam_plan *out)
     beam_model_config model;
     beam_loader *train = NULL, *eval = NULL;
     *out = (beam_plan){0};
+    BEAM_TRY(check_backend(c));
     BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &model));
     beam_status status = beam_run_open_data(c, &train, &eval);
     if (!status)

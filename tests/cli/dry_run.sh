@@ -37,6 +37,9 @@ expect 4 "was made with another dataset, cutoff_len" train dry.yaml --dry-run ou
 expect 2 "is there already, ahead of step 0" train dry.yaml --dry-run output_dir=half resume_from_checkpoint=none
 
 # What the run would refuse.
+if ! "$beam" doctor --json | grep -q '"gpus": \[{'; then
+    expect 70 "backend: cuda" train dry.yaml --dry-run backend=cuda
+fi
 expect 5 "none.h5: cannot open" train dry.yaml --dry-run dataset=none.h5
 expect 4 "no such folder" train dry.yaml --dry-run model_name_or_path=none
 expect 2 "cutoff_len is 128" train dry.yaml --dry-run cutoff_len=128

@@ -247,6 +247,7 @@ says 5 'process 123 on ... works in this folder already' train run.yaml output_d
 kill "$holder"
 wait "$holder" || true
 written 'events.out.tfevents...: cannot write: ...; training goes on without TensorBoard' train/metrics.c
+says 5 '... is there already, and beam init overwrites nothing' init base
 says 5 'exists and is not empty' export --run masks-run --out base
 written 'reads back with other numbers than were written' serve/verify.c
 written 'changed its size while it was read' data/file.c
@@ -266,6 +267,19 @@ says 6 "a logit is not finite: the model's numbers overflowed" generate --model 
 not_finite 30000 52544 # everything in front of it
 says 6 'expert ... of layer ... puts out numbers that are not finite' inspect v --experts --data data.h5
 written 'no checkpoint of step ...: element ... is not finite' data/checkpoint.c
+
+# ---- devices and memory
+written 'backend: cuda is not part of this build' kernels/cuda/absent.c
+written 'backend: cuda finds no device: ...' kernels/cuda/device.cu
+written 'backend: cuda wants device ..., but there are only ...' kernels/cuda/device.cu
+written 'backend: cuda has no code for device ...' kernels/cuda/device.cu
+written 'cuda: ... failed: ...' kernels/cuda/device.cu 'cuda: %s failed: %s'
+sed 's/"hidden_size": 16/"hidden_size": 16384/; s/"num_hidden_layers": 2/"num_hidden_layers": 256/
+     s/"moe_intermediate_size": 8/"moe_intermediate_size": 8192/' config.json >huge.json
+says 2 '...: needs ... GB of memory (its parameters alone ...), but this machine has ...' train run.yaml \
+    model_name_or_path=random:huge.json
+says 2 '... does not fit: training needs ... of memory; ... of ... are free' estimate huge.json
+written 'no memory for ... (... bytes)' kernels/ops.c 'no memory for %s (%zu bytes)'
 
 messages_of_ranks
 sort -u seen >claimed

@@ -31,8 +31,6 @@ messages_of_ranks() {
     written "the loss of this rank's rows is not finite" train/step.c
     ranks_say 2 '...: its steps had ... micro-batches, which ... ranks cannot share evenly' -n 2 "$beam" train run.yaml \
         output_dir=unprotected
-    sed 's/"hidden_size": 16/"hidden_size": 16384/; s/"num_hidden_layers": 2/"num_hidden_layers": 256/
-         s/"moe_intermediate_size": 8/"moe_intermediate_size": 8192/' config.json >huge.json
     ranks_say 2 '... needs ... GB of memory for its 4 ranks on this machine' -n 4 "$beam" train run.yaml \
         output_dir=two model_name_or_path=random:huge.json
 }
