@@ -67,6 +67,10 @@ static beam_status measure(request *r)
 {
     double seconds;
     beam_forecast *f = &r->forecast;
+    if (f->config.expert_parallel > 1)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--measure is for one process, which cannot hold a share of the experts; leave "
+                         "out expert_parallel, or use --tokens-per-s");
     BEAM_TRY(beam_estimate_measure(&f->config, &f->estimate, &seconds));
     r->tokens_per_s = (double)f->ranks * step_tokens(f) / seconds;
     return BEAM_OK;

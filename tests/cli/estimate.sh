@@ -36,6 +36,7 @@ expect 0 "\"tokens_per_s\":16,\"step_seconds\":2,\"run_seconds\":20," estimate r
 expect 0 "\"step_seconds\":null,\"run_seconds\":null," estimate run.yaml --json
 expect 0 "tokens/s, measured" estimate run.yaml --measure max_steps=10
 expect 0 "measured on one rank, without exchanges" estimate run.yaml --measure --ranks 2 trainable=all
+expect 2 "--measure is for one process" estimate run.yaml --measure --ranks 2 expert_parallel=2
 expect 2 "--tokens-per-s takes a positive number, and not with --measure" estimate run.yaml --measure \
     --tokens-per-s 5
 
