@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/help.h"
 #include "train/nearest.h"
 
 enum { HELP = 1000 }; /* what getopt_long returns for --help; options return their index + HELP + 1 */
@@ -14,18 +15,6 @@ enum { HELP = 1000 }; /* what getopt_long returns for --help; options return the
 static int verb_length(const beam_command *c)
 {
     return (int)strcspn(c->synopsis, " ");
-}
-
-static void print_help(const beam_command *c)
-{
-    printf("usage: beam %s\n\n%s\n\noptions:\n", c->synopsis, c->about);
-    for (int i = 0; i < c->n; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "--%s %s", c->options[i].name,
-                 c->options[i].value ? c->options[i].value : "");
-        printf("  %-24s %s\n", name, c->options[i].help);
-    }
-    printf("  %-24s %s\n\nexamples:\n%s\n", "--help", "print this", c->examples);
 }
 
 static beam_status unknown_option(const beam_command *c, const char *given)
@@ -92,8 +81,6 @@ static beam_status take_unknown(const beam_command *c, int argc, char **argv, be
 {
     if (optopt > HELP)
         return BEAM_FAIL(BEAM_ECONFIG, "--%s takes no value", c->options[optopt - HELP - 1].name);
-    if (optopt == HELP)
-        return BEAM_FAIL(BEAM_ECONFIG, "--help takes no value");
     if (optopt != 0) /* a short option: argv[optind - 1] need not be the argument it is in */
         return unknown_option(c, (char[]){'-', (char)optopt, '\0'});
     char *given = argv[optind - 1];
@@ -123,7 +110,7 @@ static void fill_table(const beam_command *c, struct option table[BEAM_MAX_OPTIO
         table[i] = (struct option){o->name, o->kind == BEAM_FLAG ? no_argument : required_argument, NULL,
                                    HELP + 1 + i};
     }
-    table[c->n] = (struct option){"help", no_argument, NULL, HELP};
+    table[c->n] = (struct option){"help", optional_argument, NULL, HELP};
     table[c->n + 1] = (struct option){0};
 }
 
@@ -143,9 +130,8 @@ beam_status beam_args_parse(const beam_command *c, int argc, char **argv, beam_a
         if (found == -1) {
             rest->at[rest->n++] = argv[optind++];
         } else if (found == HELP || found == 'h') {
-            print_help(c);
             rest->help = true;
-            return BEAM_OK;
+            return beam_help_print(c, found == HELP ? optarg : NULL);
         } else if (found == ':') {
             return BEAM_FAIL(BEAM_ECONFIG, "%s needs a value", argv[optind - 1]);
         } else if (found == '?') {

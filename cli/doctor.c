@@ -8,9 +8,11 @@
 #include "cli/ranks.h"
 #include "cli/verbs.h"
 #include "core/quote.h"
+#include "core/terminal.h"
 
 static void print_text(const beam_machine *m)
 {
+    char blas[sizeof m->blas + 32];
     const double gb = 1e9;
     printf("beam         %s\n", BEAM_VERSION);
     printf("processor    %s, %d cores, %d threads used\n", m->processor, m->cores, m->threads);
@@ -18,7 +20,8 @@ static void print_text(const beam_machine *m)
            (double)m->memory.available / gb);
     printf("disk         %.1f GB free in the current folder\n", (double)m->disk_free / gb);
     printf("sgemm        %.1f GFLOP/s measured on %d threads\n", m->sgemm / 1e9, m->threads);
-    printf("openblas     %s%s\n", m->blas, m->blas_uses_openmp ? "" : " (not the OpenMP build)");
+    snprintf(blas, sizeof blas, "%s%s", m->blas, m->blas_uses_openmp ? "" : " (not the OpenMP build)");
+    beam_print_message(stdout, "openblas     ", "", blas);
     for (int i = 0; i < BEAM_DATA_LIBRARIES; i++)
         printf("%-12s %s\n", m->data[i].library, m->data[i].version);
     printf("libfyaml     %s\n", m->yaml);
@@ -28,7 +31,7 @@ static void print_text(const beam_machine *m)
         printf("gpu %-8d %s, %.1f GB, %d multiprocessors, sm_%d%d\n", i, m->gpu[i].name,
                (double)m->gpu[i].memory / gb, m->gpu[i].processors, m->gpu[i].major, m->gpu[i].minor);
     for (int i = 0; i < m->n_advice; i++)
-        printf("%snote: %s\n", i == 0 ? "\n" : "", m->advice[i]);
+        beam_print_message(stdout, i == 0 ? "\n" : "", "note: ", m->advice[i]);
 }
 
 static void print_member(const char *name, const char *text)

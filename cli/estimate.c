@@ -1,31 +1,24 @@
 /* beam estimate: what a configuration takes of this machine, before anything is loaded. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/forecast.h"
 #include "cli/printer.h"
 #include "cli/quantity.h"
 #include "cli/verbs.h"
 #include "data/file.h"
-#include "train/estimate.h"
 #include "train/source.h"
 
-enum { MOST_RANKS = 1 << 16 };
-
 typedef struct {
-    beam_config config;
-    int64_t ranks;
     const char *backend; /* --backend */
-    bool bf16;
-    double memory; /* --memory, GB; 0: what is here */
-    beam_estimate estimate;
-    beam_host_memory machine; /* or the GPU's, if one computes */
-    bool known, fits;         /* known: what there is */
-    beam_advice advice[BEAM_ADVICE];
-    int n_advice;
-} verdict;
+    bool bf16, json, measure;
+    double tokens_per_s; /* --tokens-per-s; then what was measured; 0: unknown */
+    beam_forecast forecast;
+} request;
 
 /* The name of a model, if this is one rather than a configuration file. */
 static bool names_model(const char *path)
@@ -34,7 +27,7 @@ static bool names_model(const char *path)
 }
 
 /* The dataset is not looked at, and so it may be missing. */
-static beam_status load(const beam_args *rest, const verdict *v, beam_config *out)
+static beam_status load(const beam_args *rest, const request *r, beam_config *out)
 {
     enum { OURS = 4 };
     char backend[64];
@@ -52,113 +45,56 @@ static beam_status load(const beam_args *rest, const verdict *v, beam_config *ou
         overrides[n++] = model;
     for (int i = 1; i < rest->n; i++)
         overrides[n++] = rest->at[i];
-    snprintf(backend, sizeof backend, "backend=%.40s", v->backend ? v->backend : "");
-    if (v->backend)
+    snprintf(backend, sizeof backend, "backend=%.40s", r->backend ? r->backend : "");
+    if (r->backend)
         overrides[n++] = backend;
-    if (v->bf16)
+    if (r->bf16)
         overrides[n++] = "bf16=true";
     const beam_status status = beam_config_load(bare ? NULL : first, overrides, n, out, NULL);
     free(overrides);
     return status;
 }
 
-static beam_status judge(verdict *v)
+/* Tokens of a step, of all ranks, without padding. */
+static double step_tokens(const beam_forecast *f)
 {
-    BEAM_TRY(beam_estimate_make(&v->config, (int)v->ranks, &v->estimate));
-    if (v->memory > 0)
-        v->machine.total = v->machine.available = (int64_t)(1e9 * v->memory);
-    else if (v->estimate.place.device)
-        beam_device_memory_look(&v->machine);
-    else
-        beam_host_memory_look("", &v->machine);
-    v->known = v->machine.total > 0;
-    v->fits = !v->known || (int64_t)v->estimate.train.total <= v->machine.available;
-    return v->fits ? BEAM_OK
-                   : beam_estimate_advise(&v->config, (int)v->ranks, v->machine.available, v->advice,
-                                          &v->n_advice);
+    const beam_config *c = &f->config;
+    const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps * f->ranks;
+    return (double)(rows * c->cutoff_len);
 }
 
-static const char *plural(int64_t n)
+static beam_status measure(request *r)
 {
-    return n == 1 ? "" : "s";
+    double seconds;
+    beam_forecast *f = &r->forecast;
+    if (f->config.expert_parallel > 1)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--measure is for one process, which cannot hold a share of the experts; leave "
+                         "out expert_parallel, or use --tokens-per-s");
+    BEAM_TRY(beam_estimate_measure(&f->config, &f->estimate, &seconds));
+    r->tokens_per_s = (double)f->ranks * step_tokens(f) / seconds;
+    return BEAM_OK;
 }
 
-static void print_model(const verdict *v)
+static void print_time(const request *r)
 {
     beam_quantity q;
-    const beam_estimate *e = &v->estimate;
-    const beam_config *c = &v->config;
-    const int64_t passes = c->gradient_accumulation_steps * v->ranks;
-    const int64_t rows = passes * c->per_device_train_batch_size;
-    printf("model         %s: %s\n", c->model_name_or_path, e->model.model_type);
-    printf("parameters    %s\n", beam_quantity_parameters(&q, e->count.total, e->count.active));
-    printf("mask gates    %s\n", beam_quantity_digits(&q, e->count.gates));
-    printf("trained       %s\n", beam_quantity_digits(&q, e->train.trained));
-    printf("step          %" PRId64 " row%s of %" PRId64 " tokens in %" PRId64 " pass%s: ", rows,
-           plural(rows), c->cutoff_len, passes, passes == 1 ? "" : "es");
-    if (v->ranks > 1)
-        printf("on %" PRId64 " ranks, ", v->ranks);
-    printf("%s while %g of %" PRId64 " experts are kept\n", beam_quantity_flops(&q, e->step_flops), e->active,
-           e->model.top_k);
-}
-
-static void print_bytes(const char *name, size_t bytes, const char *note)
-{
-    beam_quantity q;
-    if (bytes > 0)
-        printf("  %-18s %12s%s%s\n", name, beam_quantity_bytes(&q, (double)bytes), *note ? "  " : "", note);
-}
-
-static void print_memory(const verdict *v)
-{
-    const beam_memory_need *m = &v->estimate.train;
-    const bool bf16 = v->estimate.place.real == BEAM_BF16;
-    printf("\nmemory of training%s%s\n", m->device ? " on a GPU" : "", v->ranks > 1 ? ", of each rank" : "");
-    print_bytes("parameters", m->model.parameters, bf16 ? "bfloat16, routers and gates float32" : "float32");
-    print_bytes("gradients", m->model.gradients, "");
-    print_bytes("accumulation", m->accumulation, "sums of gradients");
-    print_bytes("receiving", m->receiving, "gradients of other ranks");
-    print_bytes("optimizer", m->optimizer, v->ranks > 1 ? "AdamW's moments of its share" : "AdamW's moments");
-    print_bytes("activations", m->model.activations, "");
-    print_bytes("scratch", m->model.scratch, "");
-    print_bytes("program", m->program, m->device ? "CUDA and its libraries; assumed, all else is exact" : "");
-    if (m->device) {
-        print_bytes("total", m->total, "");
-        print_bytes("host", m->host, "beside it, and 5 bytes per token of the token files");
-    } else {
-        print_bytes("saving", m->saving, "while a checkpoint is written");
-        print_bytes("total", m->total, "at most, and 5 bytes per token of the token files");
+    const beam_forecast *f = &r->forecast;
+    printf("\ntime\n");
+    if (!(r->tokens_per_s > 0)) {
+        beam_forecast_print_line(
+            "step",
+            "unknown: --measure times a few steps here, --tokens-per-s takes a rate measured elsewhere");
+        return;
     }
-    print_bytes("evaluation", v->estimate.eval.total, "beam eval with batches of this size");
-    if (v->known) {
-        print_bytes(m->device ? "GPU" : "machine", (size_t)v->machine.total, "");
-        print_bytes("free now", (size_t)v->machine.available, "");
-    }
-    printf("\ndisk\n");
-    print_bytes("checkpoint", v->estimate.checkpoint, "at most");
-    print_bytes("checkpoints", v->estimate.checkpoint * (uint64_t)v->estimate.checkpoints,
-                "save_total_limit of them and the one being written");
-    print_bytes("export", v->estimate.export, "");
-}
-
-static void print_verdict(const verdict *v)
-{
-    printf("\n%s\n", !v->known ? v->estimate.place.device
-                                     ? "no verdict: there is no GPU here; --memory GB says what it has"
-                                     : "no verdict: this system does not say how much memory there is"
-                     : v->fits ? "fits"
-                               : "does not fit");
-    for (int i = 0; i < v->n_advice; i++) {
-        beam_quantity q;
-        printf("  it would with %s: %s\n", v->advice[i].keys,
-               beam_quantity_bytes(&q, (double)v->advice[i].total));
-    }
-    if (!v->fits && v->n_advice == 0) {
-        beam_quantity q;
-        printf("  no setting of batches, recomputation or trainable makes it fit: the parameters alone take "
-               "%s\n",
-               beam_quantity_bytes(&q, (double)v->estimate.train.model.parameters));
-    }
+    const double seconds = step_tokens(f) / r->tokens_per_s;
+    printf("  %-18s %12s  at %.4g tokens/s%s\n", "step", beam_quantity_seconds(&q, seconds), r->tokens_per_s,
+           !r->measure    ? ""
+           : f->ranks > 1 ? ", measured on one rank, without exchanges"
+                          : ", measured");
+    if (f->config.max_steps > 0)
+        printf("  %-18s %12s  %" PRId64 " steps, without evaluation and saving\n", "run",
+               beam_quantity_seconds(&q, seconds * (double)f->config.max_steps), f->config.max_steps);
 }
 
 static void put_memory(beam_printer *p, const char *key, const beam_memory_need *m)
@@ -180,7 +116,7 @@ static void put_memory(beam_printer *p, const char *key, const beam_memory_need 
     beam_print_close(&part);
 }
 
-static void put_advice(beam_printer *p, const verdict *v)
+static void put_advice(beam_printer *p, const beam_forecast *v)
 {
     beam_print_key(p, "advice");
     putchar('[');
@@ -195,8 +131,18 @@ static void put_advice(beam_printer *p, const verdict *v)
     putchar(']');
 }
 
-static void print_json(const verdict *v)
+static void put_time(beam_printer *p, const request *r)
 {
+    const double seconds = r->tokens_per_s > 0 ? step_tokens(&r->forecast) / r->tokens_per_s : NAN;
+    const int64_t steps = r->forecast.config.max_steps;
+    beam_print_f64(p, "tokens_per_s", r->tokens_per_s > 0 ? r->tokens_per_s : NAN);
+    beam_print_f64(p, "step_seconds", seconds);
+    beam_print_f64(p, "run_seconds", steps > 0 ? seconds * (double)steps : NAN);
+}
+
+static void print_json(const request *r)
+{
+    const beam_forecast *v = &r->forecast;
     const beam_estimate *e = &v->estimate;
     beam_printer p = beam_print_open(stdout);
     beam_print_text(&p, "model", v->config.model_name_or_path);
@@ -217,21 +163,10 @@ static void print_json(const verdict *v)
     beam_print_i64(&p, "checkpoint_bytes", (int64_t)e->checkpoint);
     beam_print_i64(&p, "checkpoints", e->checkpoints);
     beam_print_i64(&p, "export_bytes", (int64_t)e->export);
+    put_time(&p, r);
     beam_print_bool(&p, "fits", v->fits);
     put_advice(&p, v);
     beam_print_end(&p);
-}
-
-static beam_status refuse(const verdict *v)
-{
-    beam_quantity need, have, total;
-    if (v->fits)
-        return BEAM_OK;
-    return BEAM_FAIL(BEAM_ECONFIG, "%s does not fit: training needs %s of memory; %s of %s are free",
-                     v->config.model_name_or_path,
-                     beam_quantity_bytes(&need, (double)v->estimate.train.total),
-                     beam_quantity_bytes(&have, (double)v->machine.available),
-                     beam_quantity_bytes(&total, (double)v->machine.total));
 }
 
 static const char about[] =
@@ -240,26 +175,33 @@ static const char about[] =
     "whether it fits into this machine's free memory, and if not, which settings would make it fit (exit "
     "code\n"
     "2). With --ranks: what each rank of such a job takes. Reads config.json only: the weights and the "
-    "dataset need not be there. CONFIG may also be a model\n"
-    "folder, a config.json or random:<config.json>: training its mask gates with default settings.\n\n"
-    "No time is given: `beam bench train` measures it. Operations are those of rows without padding;\n"
-    "recomputation is not counted. With --backend cuda, memory is the GPU's, which need not be here.";
+    "dataset\n"
+    "need not be there. CONFIG may also be a model folder, a config.json or random:<config.json>: training\n"
+    "its mask gates with default settings.\n\n"
+    "Time comes from a measured rate: --measure times three passes of random numbers in the model's shape "
+    "here\n"
+    "(it needs the memory that training does); --tokens-per-s takes what `beam bench train` or a run's own\n"
+    "progress line said. Operations and time are those of rows without padding; recomputation is not counted "
+    "as\n"
+    "an operation. With --backend cuda, memory is the GPU's, which need not be here.";
 
-static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml\n"
+static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml --measure\n"
                                "  beam estimate run.yaml trainable=all per_device_train_batch_size=4\n"
                                "  beam estimate Qwen3-30B-A3B/config.json cutoff_len=4096 --json\n"
                                "  beam estimate Qwen3-30B-A3B/config.json --backend cuda --bf16 --memory 141";
 
-beam_status beam_verb_estimate(int argc, char **argv)
+/* Parses and checks; help: nothing else is to be done. */
+static beam_status parse(int argc, char **argv, request *r, beam_args *rest)
 {
-    bool json = false;
-    verdict v = {.ranks = 1};
+    beam_forecast *f = &r->forecast;
     const beam_option options[] = {
-        {"ranks", BEAM_INT, &v.ranks, "N", "of a job of N ranks; memory is that of each (default: 1)"},
-        {"backend", BEAM_TEXT, &v.backend, "auto|cpu|cuda", "as backend=: of a GPU, or the processor"},
-        {"bf16", BEAM_FLAG, &v.bf16, NULL, "as bf16=true: on a GPU, weights and activations in bfloat16"},
-        {"memory", BEAM_REAL, &v.memory, "GB", "judge by so much memory instead of what is here"},
-        {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
+        {"ranks", BEAM_INT, &f->ranks, "N", "of a job of N ranks; memory is that of each (default: 1)"},
+        {"backend", BEAM_TEXT, &r->backend, "auto|cpu|cuda", "as backend=: of a GPU, or the processor"},
+        {"bf16", BEAM_FLAG, &r->bf16, NULL, "as bf16=true: on a GPU, weights and activations in bfloat16"},
+        {"memory", BEAM_REAL, &f->memory, "GB", "judge by so much memory instead of what is here"},
+        {"measure", BEAM_FLAG, &r->measure, NULL, "time a few passes here"},
+        {"tokens-per-s", BEAM_REAL, &r->tokens_per_s, "R", "a rate of the whole job, measured elsewhere"},
+        {"json", BEAM_FLAG, &r->json, NULL, "print one JSON object"},
     };
     const beam_command command = {.synopsis = "estimate CONFIG [key=value ...]",
                                   .about = about,
@@ -268,23 +210,30 @@ beam_status beam_verb_estimate(int argc, char **argv)
                                   .n = sizeof options / sizeof *options,
                                   .min = 1,
                                   .overrides = true};
+    BEAM_TRY(beam_args_parse(&command, argc, argv, rest));
+    if (!(r->tokens_per_s >= 0) || (r->measure && r->tokens_per_s > 0))
+        return BEAM_FAIL(BEAM_ECONFIG, "--tokens-per-s takes a positive number, and not with --measure");
+    return BEAM_OK;
+}
+
+beam_status beam_verb_estimate(int argc, char **argv)
+{
+    request r = {.forecast.ranks = 1};
+    beam_forecast *f = &r.forecast;
     beam_args rest;
-    BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
+    BEAM_TRY(parse(argc, argv, &r, &rest));
     if (rest.help)
         return BEAM_OK;
-    if (v.ranks < 1 || v.ranks > MOST_RANKS)
-        return BEAM_FAIL(BEAM_ECONFIG, "--ranks %" PRId64 ": expected a number from 1 to %d", v.ranks,
-                         MOST_RANKS);
-    if (!(v.memory >= 0 && v.memory <= 1e9))
-        return BEAM_FAIL(BEAM_ECONFIG, "--memory %g: expected gigabytes", v.memory);
-    BEAM_TRY(load(&rest, &v, &v.config));
-    BEAM_TRY(judge(&v));
-    if (json) {
-        print_json(&v);
+    BEAM_TRY(load(&rest, &r, &f->config));
+    BEAM_TRY(beam_forecast_make(f));
+    const beam_status measured = r.measure && f->fits ? measure(&r) : BEAM_OK;
+    if (r.json) {
+        print_json(&r);
     } else {
-        print_model(&v);
-        print_memory(&v);
-        print_verdict(&v);
+        beam_forecast_print_model(f);
+        beam_forecast_print_memory(f);
+        print_time(&r);
+        beam_forecast_print_verdict(f);
     }
-    return refuse(&v);
+    return measured ? measured : beam_forecast_require(f);
 }

@@ -37,8 +37,9 @@ typedef struct {
 
 static beam_status check_options(const generate_options *g)
 {
-    if (g->max_tokens != ABSENT && (g->max_tokens < 1 || g->max_tokens > 1 << 24))
-        return BEAM_FAIL(BEAM_ECONFIG, "--max-new-tokens %" PRId64 ": expected at least 1", g->max_tokens);
+    enum { MOST = 1 << 24 };
+    if (g->max_tokens != ABSENT && (g->max_tokens < 1 || g->max_tokens > MOST))
+        return BEAM_FAIL(BEAM_ECONFIG, "--max-new-tokens %" PRId64 ": expected 1 to %d", g->max_tokens, MOST);
     if (g->sequences < 1 || g->sequences > 4096)
         return BEAM_FAIL(BEAM_ECONFIG, "--batch %" PRId64 ": expected 1 to 4096 prompts at a time",
                          g->sequences);

@@ -5,38 +5,38 @@
 
 #include "cli/verbs.h"
 #include "core/log.h"
+#include "core/terminal.h"
 #include "train/nearest.h"
 
-typedef struct {
-    const char *name, *summary;
-    beam_status (*run)(int argc, char **argv);
-} verb;
-
-#define ROW(name, summary) {#name, summary, beam_verb_##name},
-static const verb verbs[] = {BEAM_VERBS(ROW)};
-#undef ROW
-enum { VERBS = sizeof verbs / sizeof verbs[0] };
+static void print_verb(FILE *to, const char *name, const char *summary)
+{
+    enum { COLUMN = 14 };
+    fprintf(to, "  %-11s ", name);
+    beam_print_wrapped(to, summary, COLUMN, COLUMN, beam_text_columns(to));
+}
 
 static void print_overview(FILE *to)
 {
     fputs("beam: makes a Mixture-of-Experts language model run fewer experts per token\n\n"
           "usage: beam VERB ...\n\n",
           to);
-    for (int i = 0; i < VERBS; i++)
-        fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
-    fputs("  help        this list; `beam help VERB` or `beam VERB --help` explains one verb\n"
-          "  version     the version of the program\n\n"
-          "exit codes: 0 ok, 2 configuration or usage, 3 data, 4 model or checkpoint refused, 5 I/O or full "
-          "disk,\n"
-          "6 numeric failure, 7 stopped by a signal with a good checkpoint, 70 internal\n",
-          to);
+    for (int i = 0; i < BEAM_VERBS_N; i++)
+        print_verb(to, beam_verbs[i].name, beam_verbs[i].summary);
+    print_verb(to, "help", "this list; `beam help VERB` or `beam VERB --help` explains one verb");
+    print_verb(to, "version", "the version of the program");
+    putc('\n', to);
+    beam_print_wrapped(
+        to,
+        "exit codes: 0 ok, 2 configuration or usage, 3 data, 4 model or checkpoint refused, 5 I/O or "
+        "full disk, 6 numeric failure, 7 stopped by a signal with a good checkpoint, 70 internal",
+        0, 0, beam_text_columns(to));
 }
 
-static const verb *find(const char *name)
+static const beam_verb *find(const char *name)
 {
-    for (int i = 0; i < VERBS; i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
+    for (int i = 0; i < BEAM_VERBS_N; i++)
+        if (strcmp(beam_verbs[i].name, name) == 0)
+            return &beam_verbs[i];
     return NULL;
 }
 
@@ -44,11 +44,11 @@ static beam_status unknown(const char *name)
 {
     const char *nearest = NULL;
     int best = INT_MAX;
-    for (int i = 0; i < VERBS; i++) {
-        const int distance = beam_word_distance(name, verbs[i].name);
+    for (int i = 0; i < BEAM_VERBS_N; i++) {
+        const int distance = beam_word_distance(name, beam_verbs[i].name);
         if (distance < best) {
             best = distance;
-            nearest = verbs[i].name;
+            nearest = beam_verbs[i].name;
         }
     }
     if (nearest && beam_word_is_near(best, nearest))
@@ -62,7 +62,7 @@ static beam_status help(int argc, char **argv)
         print_overview(stdout);
         return BEAM_OK;
     }
-    const verb *v = find(argv[1]);
+    const beam_verb *v = find(argv[1]);
     char *ask[] = {argv[1], "--help", NULL};
     return v ? v->run(2, ask) : unknown(argv[1]);
 }
@@ -76,7 +76,7 @@ static beam_status run(int argc, char **argv)
         printf("beam %s\n", BEAM_VERSION);
         return BEAM_OK;
     }
-    const verb *v = find(name);
+    const beam_verb *v = find(name);
     return v ? v->run(argc, argv) : unknown(name);
 }
 
@@ -96,7 +96,9 @@ int main(int argc, char **argv)
         s = flush_output();
     if (s != BEAM_OK) {
         const char *name = argc > 1 && find(argv[1]) ? argv[1] : NULL;
-        fprintf(stderr, "beam%s%s: %s\n", name ? " " : "", name ? name : "", beam_last_error());
+        char who[32];
+        snprintf(who, sizeof who, "beam%s%.20s: ", name ? " " : "", name ? name : "");
+        beam_print_message(stderr, who, "", beam_last_error());
         if (beam_log_threshold() >= BEAM_LOG_DEBUG)
             fputs(beam_error_trace(), stderr);
     }

@@ -46,6 +46,19 @@ const char *beam_quantity_bytes(beam_quantity *q, double n)
     return scaled(q, n, powers, n < 1000 ? "bytes" : "B");
 }
 
+const char *beam_quantity_seconds(beam_quantity *q, double n)
+{
+    const int64_t whole = n < 1e15 ? (int64_t)(n + 0.5) : (int64_t)1e15, hour = 3600, day = 24 * hour;
+    if (whole < 60)
+        snprintf(q->text, sizeof q->text, "%.3g s", n);
+    else if (whole < 2 * day)
+        snprintf(q->text, sizeof q->text, "%" PRId64 ":%02" PRId64 ":%02" PRId64, whole / hour,
+                 whole / 60 % 60, whole % 60);
+    else
+        snprintf(q->text, sizeof q->text, "%" PRId64 " d %" PRId64 " h", whole / day, whole / hour % 24);
+    return q->text;
+}
+
 const char *beam_quantity_parameters(beam_quantity *q, int64_t total, int64_t active)
 {
     beam_quantity a, b, c, d;

@@ -10,6 +10,7 @@
 #include "core/status.h"
 
 #define BEAM_VERBS(VERB)                                                                                     \
+    VERB(init, "a starter configuration for a model, and launch scripts")                                    \
     VERB(preprocess, "text to a token file")                                                                 \
     VERB(train, "fine-tune a model's mask gates, or all of it")                                              \
     VERB(eval, "loss, accuracy and active experts on a token file")                                          \
@@ -22,10 +23,26 @@
     VERB(bench, "timings with the hardware bound beside each")                                               \
     VERB(estimate, "memory, disk and work of a configuration, before anything is loaded")                    \
     VERB(validate, "check a configuration: every key, its value and where it came from")                     \
-    VERB(doctor, "what this machine has and lacks")
+    VERB(doctor, "what this machine has and lacks")                                                          \
+    VERB(completion, "completion of the command line, for bash or zsh")                                      \
+    VERB(man, "the manual pages, as a formatter reads them")
 
 #define BEAM_DECLARE_VERB(name, summary) beam_status beam_verb_##name(int argc, char **argv);
 BEAM_VERBS(BEAM_DECLARE_VERB)
 #undef BEAM_DECLARE_VERB
+
+typedef struct {
+    const char *name, *summary;
+    beam_status (*run)(int argc, char **argv);
+} beam_verb;
+
+#define BEAM_NUMBER_VERB(name, summary) BEAM_VERB_##name,
+enum { BEAM_VERBS(BEAM_NUMBER_VERB) BEAM_VERBS_N };
+#undef BEAM_NUMBER_VERB
+
+extern const beam_verb beam_verbs[BEAM_VERBS_N];
+
+/* Prints every verb's help in one of the forms of cli/help.h. */
+beam_status beam_verbs_describe(const char *form);
 
 #endif

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/terminal.h"
+
 /* The only process-wide state besides the last error: where log lines are copied to, and who speaks. */
 static FILE *copy;
 static int speaker = -1; /* its rank; -1: a process alone */
@@ -48,7 +50,7 @@ void beam_log(beam_log_level level, const char *fmt, ...)
     if (urgent && speaker >= 0)
         snprintf(who, sizeof who, "rank %d: ", speaker);
     if (urgent || speaker <= 0)
-        fprintf(stderr, "%s%s%s\n", who, prefix[level], line);
+        beam_print_message(stderr, who, prefix[level], line);
     if (copy) {
         char when[32];
         const time_t now = time(NULL);

@@ -164,8 +164,8 @@ static beam_status read_row(const beam_json_object *o, const char *const keys[],
 
 static beam_status read_step(const beam_json_object *o, int64_t lines, beam_history *h)
 {
-    static const char *const keys[BEAM_STEP_COLUMNS] = {"step",       "loss",    "task_loss",
-                                                        "avg_active", "penalty", "lr"};
+    static const char *const keys[BEAM_STEP_COLUMNS] = {"step",    "loss", "task_loss",   "avg_active",
+                                                        "penalty", "lr",   "tokens_per_s"};
     const json_t *active = json_object_get(o->json, "active");
     beam_columns *t = &h->steps;
     if (!t->at) {

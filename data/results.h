@@ -46,7 +46,16 @@ typedef struct {
 
 const double *beam_column(const beam_columns *t, int64_t c);
 
-enum { BEAM_STEP, BEAM_LOSS, BEAM_TASK_LOSS, BEAM_AVG_ACTIVE, BEAM_PENALTY, BEAM_LR, BEAM_STEP_COLUMNS };
+enum {
+    BEAM_STEP,
+    BEAM_LOSS,
+    BEAM_TASK_LOSS,
+    BEAM_AVG_ACTIVE,
+    BEAM_PENALTY,
+    BEAM_LR,
+    BEAM_TOKENS_PER_S,
+    BEAM_STEP_COLUMNS
+};
 enum {
     BEAM_EVAL_STEP,
     BEAM_EVAL_LOSS,

@@ -113,6 +113,26 @@ uint64_t beam_config_hash(const beam_config *c, int ranks);
 /* The reference page (Markdown): every key with type, range, default and meaning. */
 void beam_config_reference(FILE *to);
 
+/* One key in words. */
+typedef struct {
+    const char *name;
+    const char *group; /* heading, where a new one begins; else NULL */
+    const char *takes; /* "a number > 0" */
+    const char *initial;
+    const char *aliases; /* separated by one space; NULL: none */
+    const char *help;    /* with `code` */
+} beam_key_text;
+
+typedef void (*beam_config_reader)(const beam_key_text *key, void *context);
+
+/* Shows all keys, in the order of the reference page. */
+void beam_config_each(beam_config_reader see, void *context);
+
+/* For completion by shells: a line per key, its name, and after a space the values it takes if these are
+ * words.
+ */
+void beam_config_words(FILE *to);
+
 /* The version of the YAML library. */
 const char *beam_config_yaml_version(void);
 

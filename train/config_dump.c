@@ -1,4 +1,4 @@
-/* What a configuration looks like from outside: resolved YAML, JSON, and the reference page. */
+/* What a configuration looks like from outside: resolved YAML and JSON. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,43 +91,6 @@ void beam_config_dump_json(const beam_config *c, char *const origins[], FILE *to
         beam_print_quoted(to, origins[i]);
     }
     fputs("}}\n", to);
-}
-
-static const char *default_text(const beam_key *key)
-{
-    if (key->flags & BEAM_KEY_REQUIRED)
-        return "required";
-    if (!key->initial)
-        return "none";
-    return *key->initial ? key->initial : "empty";
-}
-
-static void print_reference(const beam_key *key, FILE *to)
-{
-    char expected[256];
-    if (key->group)
-        fprintf(to, "\n## %s\n\n| key | takes | default | meaning |\n|---|---|---|---|\n", key->group);
-    const char *takes =
-        key->kind == BEAM_KEY_TEXT ? "text" : beam_key_expects(key, expected, sizeof expected);
-    fprintf(to, "| `%s` | %s | %s | %s", key->name, takes, default_text(key), key->help);
-    for (const char *p = key->aliases; p && *p; p += strspn(p, " ")) {
-        const int n = (int)strcspn(p, " ");
-        fprintf(to, "%s`%.*s`", p == key->aliases ? " Also accepted: " : ", ", n, p);
-        p += n;
-    }
-    fprintf(to, "%s |\n", key->aliases ? "." : "");
-}
-
-void beam_config_reference(FILE *to)
-{
-    fputs("# Configuration reference\n\n"
-          "Every key of the YAML file that `beam train` and the other verbs take. Keys with a dot stand in a "
-          "section\n(`mask:` and its keys below it, indented). On the command line: `key=value` or `--key "
-          "value`, after the file.\n`null` means \"not given\". Paths are relative to the current folder. "
-          "This page is printed by\n`beam validate --reference`.\n",
-          to);
-    for (int i = 0; i < BEAM_KEYS; i++)
-        print_reference(&beam_key_table[i], to);
 }
 
 beam_status beam_config_text(const beam_config *c, char *const origins[], char **text)

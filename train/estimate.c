@@ -1,8 +1,10 @@
 #include "train/estimate.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "data/safetensors.h"
+#include "train/bench.h"
 #include "train/flops.h"
 #include "train/source.h"
 
@@ -89,6 +91,28 @@ beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *o
     const int64_t rows = c->per_device_train_batch_size * c->gradient_accumulation_steps * ranks;
     out->step_flops = (double)(rows * c->cutoff_len) * token_flops(c, &out->model, out->active);
     return BEAM_OK;
+}
+
+beam_status beam_estimate_measure(const beam_config *c, const beam_estimate *e, double *step_seconds)
+{
+    beam_backend be;
+    beam_bench_result speed;
+    beam_model_config shape = e->model;
+    shape.null_experts = 0;
+    shape.mask = (beam_mask_config){.present = true, .threshold = 0.5, .bias = true, .router_features = true};
+    const beam_bench_options options = {.config = &shape,
+                                        .scope = beam_model_options_of(c).scope,
+                                        .rows = c->per_device_train_batch_size,
+                                        .sequence = c->cutoff_len,
+                                        .active = (int)ceil(e->active),
+                                        .steps = 3,
+                                        .checkpointing = c->gradient_checkpointing};
+    BEAM_TRY(beam_open_backend(c->backend, c->bf16, NULL, c->threads, &be));
+    const beam_status status = beam_bench_train(&options, &be, &speed);
+    beam_backend_close(&be);
+    if (!status)
+        *step_seconds = e->step_flops / speed.flops_per_s;
+    return status;
 }
 
 /* The changes that may be advised, those first that leave the result nearly or wholly as it is. */

@@ -22,6 +22,10 @@ typedef struct {
 /* For a job of `ranks` ranks: memory is that of one of them, operations are those of all. */
 beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *out);
 
+/* Seconds that one process would need here for all operations of such a step, by the speed of a few passes of
+ * random numbers. Takes the memory that training does. */
+beam_status beam_estimate_measure(const beam_config *c, const beam_estimate *e, double *step_seconds);
+
 /* Settings with which `memory` bytes are enough. */
 typedef struct {
     char keys[192]; /* "gradient_checkpointing=true ...", as for the command line */

@@ -23,24 +23,22 @@ static beam_status write_resolved(const beam_config *c, char **origins)
     return status;
 }
 
-static bool resumes_by_itself(const beam_config *c)
+bool beam_run_resumes_by_itself(const beam_config *c)
 {
     return strcmp(c->resume_from_checkpoint, "auto") == 0;
 }
 
-/* Checkpoints of an earlier run that are ahead of this one would be taken for its own: this run's would be
- * pruned as the older ones, and resuming and export would find the others. */
-static beam_status refuse_newer(const beam_trainer *t, const char *newest)
+beam_status beam_run_refuse_newer(const char *newest, int64_t step)
 {
     beam_checkpoint_state state;
     BEAM_TRY(beam_checkpoint_read_state(newest, &state));
-    if (state.step <= t->state.step)
+    if (state.step <= step)
         return BEAM_OK;
     return BEAM_FAIL(
         BEAM_ECONFIG,
         "%s is there already, ahead of step %lld where this run would start. To go on from it say "
         "resume_from_checkpoint: auto; else use another output_dir, or move it and its like away",
-        newest, (long long)t->state.step);
+        newest, (long long)step);
 }
 
 /* The super experts, from the run's first rows; the largest peaks first. */
@@ -85,16 +83,15 @@ static beam_status protect(beam_trainer *t, const char *checkpoint)
     return BEAM_OK;
 }
 
-/* Where to go on: for rank 0, as other ranks may not see output_dir. `path` is "none" for a start; `newest`
- * is "" if there is no checkpoint. */
-static beam_status choose_start(const beam_config *c, char path[BEAM_PATH_MAX], char newest[BEAM_PATH_MAX])
+beam_status beam_run_choose_start(const beam_config *c, char path[BEAM_PATH_MAX], char newest[BEAM_PATH_MAX])
 {
     bool found;
     BEAM_TRY(beam_checkpoint_newest(c->output_dir, newest, BEAM_PATH_MAX, &found));
     if (!found)
         newest[0] = '\0';
     const char *by_itself = found ? newest : "none";
-    snprintf(path, BEAM_PATH_MAX, "%s", resumes_by_itself(c) ? by_itself : c->resume_from_checkpoint);
+    snprintf(path, BEAM_PATH_MAX, "%s",
+             beam_run_resumes_by_itself(c) ? by_itself : c->resume_from_checkpoint);
     return BEAM_OK;
 }
 
@@ -103,7 +100,7 @@ static beam_status resume(beam_trainer *t)
     const beam_config *c = t->config;
     char path[BEAM_PATH_MAX] = "", newest[BEAM_PATH_MAX] = "";
     const bool leads = t->comm->rank == 0;
-    BEAM_TRY(beam_comm_verdict(t->comm, leads ? choose_start(c, path, newest) : BEAM_OK));
+    BEAM_TRY(beam_comm_verdict(t->comm, leads ? beam_run_choose_start(c, path, newest) : BEAM_OK));
     beam_comm_host_broadcast(t->comm, path, sizeof path, 0);
     const bool anew = strcmp(path, "none") == 0;
     if (!anew) {
@@ -111,8 +108,8 @@ static beam_status resume(beam_trainer *t)
         beam_info("resumed from %s at step %lld", path, (long long)t->state.step);
     }
     beam_status status = protect(t, anew ? NULL : path);
-    if (!status && newest[0] && !resumes_by_itself(c))
-        status = refuse_newer(t, newest);
+    if (!status && newest[0] && !beam_run_resumes_by_itself(c))
+        status = beam_run_refuse_newer(newest, t->state.step);
     return beam_comm_verdict(t->comm, status);
 }
 
@@ -181,7 +178,8 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         if (stop)
             return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
                              (long long)t->state.step, (long long)t->total_steps,
-                             resumes_by_itself(c) ? "the same command" : "resume_from_checkpoint: auto");
+                             beam_run_resumes_by_itself(c) ? "the same command"
+                                                           : "resume_from_checkpoint: auto");
     }
     return BEAM_OK;
 }

@@ -15,4 +15,16 @@
  * message and ends all. */
 beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after, beam_comm *comm);
 
+/* resume_from_checkpoint: auto. */
+bool beam_run_resumes_by_itself(const beam_config *c);
+
+/* Where a run goes on: for rank 0, as other ranks may not see output_dir. `path` is "none" for a start;
+ * `newest`, the newest complete checkpoint of output_dir, is "" if there is none. */
+beam_status beam_run_choose_start(const beam_config *c, char path[BEAM_PATH_MAX], char newest[BEAM_PATH_MAX]);
+
+/* BEAM_ECONFIG if `newest` is ahead of a run that starts at `step`. Checkpoints of an earlier run would be
+ * taken for this one's own: its would be pruned as the older ones, and resuming and export would find the
+ * others. */
+beam_status beam_run_refuse_newer(const char *newest, int64_t step);
+
 #endif

@@ -46,11 +46,10 @@ beam_status beam_trainer_save(beam_trainer *t)
 }
 
 /* A checkpoint of steps of another size names the setting that gives its size here. */
-static beam_status refuse_settings(const beam_trainer *t, const char *path,
+static beam_status refuse_settings(const beam_config *c, long long ranks, const char *path,
                                    const beam_checkpoint_state *found)
 {
-    const beam_config *c = t->config;
-    const long long ranks = t->comm->size, now = ranks * c->gradient_accumulation_steps;
+    const long long now = ranks * c->gradient_accumulation_steps;
     const int64_t step_rows = found->step > 0 ? found->rows / found->step : 0;
     const long long then = step_rows / c->per_device_train_batch_size;
     if (then > 0 && then != now && then * c->per_device_train_batch_size * found->step == found->rows) {
@@ -72,21 +71,22 @@ static beam_status refuse_settings(const beam_trainer *t, const char *path,
         path, path);
 }
 
-static beam_status check_identity(const beam_trainer *t, const char *path, const beam_checkpoint_state *found)
+beam_status beam_run_check_resume(const beam_config *c, int ranks, const beam_checkpoint_state *now,
+                                  const char *path, const beam_checkpoint_state *found)
 {
-    if (found->model_hash != t->state.model_hash)
+    if (found->model_hash != now->model_hash)
         return BEAM_FAIL(BEAM_EMODEL,
                          "%s: was made from another base model than %s; give the model it belongs to, or "
                          "another output_dir",
-                         path, t->config->model_name_or_path);
-    if (found->data_hash != t->state.data_hash)
+                         path, c->model_name_or_path);
+    if (found->data_hash != now->data_hash)
         return BEAM_FAIL(
             BEAM_EMODEL,
             "%s: was made with another dataset, cutoff_len, packing or seed than now; restore them, or "
             "use another output_dir",
             path);
-    if (found->config_hash != t->state.config_hash && strcmp(t->config->resume_from_checkpoint, "auto") == 0)
-        return refuse_settings(t, path, found);
+    if (found->config_hash != now->config_hash && strcmp(c->resume_from_checkpoint, "auto") == 0)
+        return refuse_settings(c, ranks, path, found);
     return BEAM_OK;
 }
 
@@ -95,7 +95,7 @@ static beam_status read_snapshot(const beam_trainer *t, const char *path, const 
                                  beam_checkpoint_state *found)
 {
     BEAM_TRY(beam_checkpoint_read_state(path, found));
-    BEAM_TRY(check_identity(t, path, found));
+    BEAM_TRY(beam_run_check_resume(t->config, t->comm->size, &t->state, path, found));
     return beam_checkpoint_read(path, found, s->arrays, s->n);
 }
 

@@ -22,9 +22,9 @@ static beam_status open_loader(const beam_config *c, const char *path, bool trai
     return beam_loader_open(&options, out);
 }
 
-static beam_status check_vocabulary(const beam_trainer *t, const beam_loader *l, const char *path)
+static beam_status check_vocabulary(const beam_model_config *m, const beam_loader *l, const char *path)
 {
-    const int64_t vocab = beam_model_config_of(t->model)->vocab_size;
+    const int64_t vocab = m->vocab_size;
     if (beam_loader_vocab(l) > vocab)
         return BEAM_FAIL(
             BEAM_EDATA,
@@ -34,23 +34,20 @@ static beam_status check_vocabulary(const beam_trainer *t, const beam_loader *l,
     return BEAM_OK;
 }
 
-static beam_status open_data(beam_trainer *t)
+beam_status beam_run_open_data(const beam_config *c, beam_loader **train, beam_loader **eval)
 {
-    const beam_config *c = t->config;
-    BEAM_TRY(open_loader(c, c->dataset, true, &t->train));
+    BEAM_TRY(open_loader(c, c->dataset, true, train));
     if (c->eval_dataset[0])
-        BEAM_TRY(open_loader(c, c->eval_dataset, false, &t->eval));
+        BEAM_TRY(open_loader(c, c->eval_dataset, false, eval));
     return BEAM_OK;
 }
 
-/* What only model, data and configuration together can get wrong. */
-static beam_status check_together(const beam_trainer *t)
+beam_status beam_run_check(const beam_config *c, const beam_model_config *m, const beam_loader *train,
+                           const beam_loader *eval)
 {
-    const beam_config *c = t->config;
-    const beam_model_config *m = beam_model_config_of(t->model);
-    BEAM_TRY(check_vocabulary(t, t->train, c->dataset));
-    if (t->eval)
-        BEAM_TRY(check_vocabulary(t, t->eval, c->eval_dataset));
+    BEAM_TRY(check_vocabulary(m, train, c->dataset));
+    if (eval)
+        BEAM_TRY(check_vocabulary(m, eval, c->eval_dataset));
     if (c->cutoff_len > m->max_positions)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "cutoff_len is %lld, but %s has max_position_embeddings %lld; lower cutoff_len",
@@ -121,11 +118,16 @@ int64_t beam_trainer_step_rows(const beam_trainer *t)
     return beam_trainer_rows(t) * t->config->gradient_accumulation_steps * t->comm->size;
 }
 
+int64_t beam_run_steps(const beam_config *c, int64_t epoch_rows, int64_t step_rows)
+{
+    const double rows = c->num_train_epochs * (double)epoch_rows;
+    return c->max_steps ? c->max_steps : (int64_t)ceil(rows / (double)step_rows);
+}
+
 static void plan_steps(beam_trainer *t)
 {
     const beam_config *c = t->config;
-    const double rows = c->num_train_epochs * (double)beam_loader_rows(t->train);
-    t->total_steps = c->max_steps ? c->max_steps : (int64_t)ceil(rows / (double)beam_trainer_step_rows(t));
+    t->total_steps = beam_run_steps(c, beam_loader_rows(t->train), beam_trainer_step_rows(t));
     static const beam_decay_kind decay[] = {[BEAM_LR_CONSTANT] = BEAM_DECAY_CONSTANT,
                                             [BEAM_LR_LINEAR] = BEAM_DECAY_LINEAR,
                                             [BEAM_LR_COSINE] = BEAM_DECAY_COSINE};
@@ -148,9 +150,9 @@ static beam_status open_alone(beam_trainer *t)
 {
     const beam_config *c = t->config;
     BEAM_TRY(beam_open_backend(c->backend, c->bf16, t->comm, c->threads, &t->backend));
-    BEAM_TRY(open_data(t)); /* before the model: a wrong path shows at once */
+    BEAM_TRY(beam_run_open_data(c, &t->train, &t->eval)); /* before the model: a wrong path shows at once */
     BEAM_TRY(open_model(t));
-    BEAM_TRY(check_together(t));
+    BEAM_TRY(beam_run_check(c, beam_model_config_of(t->model), t->train, t->eval));
     t->state = (beam_checkpoint_state){
         .average_active = -1,
         .best_loss = -1,

@@ -69,6 +69,22 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out);
 beam_status beam_trainer_save(beam_trainer *t);
 beam_status beam_trainer_restore(beam_trainer *t, const char *checkpoint);
 
+/* What a trainer does before and beside its steps, for whoever only wants to know (train/plan.h). */
+
+/* The token files of a run; *eval stays as it is if there is none. On failure close both nevertheless. */
+beam_status beam_run_open_data(const beam_config *c, beam_loader **train, beam_loader **eval);
+
+/* What only model, data and configuration together can get wrong. `eval` may be NULL. */
+beam_status beam_run_check(const beam_config *c, const beam_model_config *m, const beam_loader *train,
+                           const beam_loader *eval);
+
+/* Optimizer steps of a run. */
+int64_t beam_run_steps(const beam_config *c, int64_t epoch_rows, int64_t step_rows);
+
+/* Whether the run `now` may go on from the checkpoint `path`, whose state is `found`. */
+beam_status beam_run_check_resume(const beam_config *c, int ranks, const beam_checkpoint_state *now,
+                                  const char *path, const beam_checkpoint_state *found);
+
 /* Rows of a micro-batch, and of an optimizer step over all ranks. */
 int64_t beam_trainer_rows(const beam_trainer *t);
 int64_t beam_trainer_step_rows(const beam_trainer *t);

@@ -28,6 +28,18 @@ check "and what it receives" grep -q "gradients of other ranks" out
 expect 0 "\"ranks\":4," estimate run.yaml --ranks 4 --json
 expect 2 "--ranks 0: expected a number from 1" estimate run.yaml --ranks 0
 
+# Time: 32 tokens a step.
+expect 0 "unknown: --measure times" estimate run.yaml
+expect 0 "0:02:00  10 steps" estimate run.yaml max_steps=10 --tokens-per-s 2.6666666666666667
+expect 0 "\"tokens_per_s\":16,\"step_seconds\":2,\"run_seconds\":20," estimate run.yaml max_steps=10 \
+    --tokens-per-s 16 --json
+expect 0 "\"step_seconds\":null,\"run_seconds\":null," estimate run.yaml --json
+expect 0 "tokens/s, measured" estimate run.yaml --measure max_steps=10
+expect 0 "measured on one rank, without exchanges" estimate run.yaml --measure --ranks 2 trainable=all
+expect 2 "--measure is for one process" estimate run.yaml --measure --ranks 2 expert_parallel=2
+expect 2 "--tokens-per-s takes a positive number, and not with --measure" estimate run.yaml --measure \
+    --tokens-per-s 5
+
 # A folder that was not downloaded whole is enough.
 mkdir base
 cp config.json base

@@ -26,6 +26,8 @@ expect 2 "unknown option --seed before the configuration file" validate --seed 7
 expect 2 "cannot be combined with mask.penalty" validate "$run" mask.penalty=1
 expect 2 "$folder/none.yaml" validate "$folder/none.yaml"
 expect 0 "## Masks" validate --reference
+check "docs/configuration.md is current; else: beam validate --reference > docs/configuration.md" \
+    cmp "$folder/out" "$(dirname "$0")/../../docs/configuration.md"
 
 "$beam" validate "$run" >"$folder/resolved.yaml" 2>/dev/null
 "$beam" validate "$folder/resolved.yaml" | sed 's/ *# .*//' >"$folder/again"

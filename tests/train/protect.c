@@ -48,7 +48,7 @@ static void what_the_key_accepts(void **state)
     assert_true(message_has("is empty"));
     char longest[BEAM_PATH_MAX] = "";
     for (int i = 0; i < 255; i++) /* as much as a text holds */
-        snprintf(longest + strlen(longest), 16, "%d:%d ", i / 10 % 10, i % 10);
+        snprintf(longest + strlen(longest), sizeof longest - strlen(longest), "%d:%d ", i / 10 % 10, i % 10);
     assert_int_equal(beam_protect_parse(longest, "here", &p), BEAM_ECONFIG);
     assert_true(message_has("twice"));
 }
