@@ -40,7 +40,8 @@ static beam_status check_options(const preprocess_options *p, const beam_args *r
 
 static void print_stats(const beam_preprocess_options *o, const beam_preprocess_stats *s)
 {
-    printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->output, s->documents, s->tokens);
+    printf("%s: %" PRId64 " documents, %" PRId64 " tokens, %.1f%% of them trained\n", o->output, s->documents,
+           s->tokens, 100.0 * (double)s->trained / (double)s->tokens);
     if (o->eval_output)
         printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->eval_output, s->eval_documents,
                s->eval_tokens);
@@ -48,6 +49,8 @@ static void print_stats(const beam_preprocess_options *o, const beam_preprocess_
         printf("left out: %" PRId64 " malformed documents\n", s->bad_rows);
     if (s->empty > 0)
         printf("left out: %" PRId64 " empty documents\n", s->empty);
+    if (s->untaught > 0)
+        printf("left out: %" PRId64 " conversations with nothing to learn\n", s->untaught);
 }
 
 static beam_status show(const preprocess_options *p, const char *tokens)
@@ -139,7 +142,11 @@ static const char about[] =
     "Turns text into a token file for `beam train` and `beam eval`. Inputs: .txt (one document, or several\n"
     "separated by --separator), .jsonl (a document per line); each may be compressed (.zst). Every document\n"
     "ends with the end-of-document token. The tokenizer is \"byte\": a token per byte and three special "
-    "ones.\n\n"
+    "ones.\n"
+    "A line {\"messages\": [{\"role\": ..., \"content\": ...}, ...]} is a conversation, of which the words "
+    "of the\n"
+    "assistant are learned (\"loss\": false in a message: not these). For other tokenizers there is\n"
+    "scripts/prepare_data.py.\n\n"
     "A configuration (.yaml, .yml) instead of inputs names the text as its dataset: the token file gets "
     "--out, or\n"
     "stands beside it (train.jsonl.zst becomes train.h5). An eval_dataset that is text gets one too. Keys "

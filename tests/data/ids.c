@@ -1,6 +1,8 @@
 /* Lines of ids and multiple-choice questions: what is accepted, and file and line of what is not. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "data/cmocka_all.h"
 #include "data/ids.h"
@@ -89,6 +91,24 @@ static void a_zero_byte_is_no_end(void **state)
                      BEAM_EDATA);
 }
 
+/* 1 GiB of zero bytes that take no room on disk: nothing of a line beyond 16 MiB is kept. */
+static void a_long_line_is_not_held(void **state)
+{
+    (void)state;
+    const char *path = scratch_write("long.jsonl", "{\"ids\": [1]}\n", 13);
+    beam_id_lines l;
+    assert_int_equal(truncate(path, (off_t)1 << 30), 0);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    const struct rlimit less = {.rlim_cur = (rlim_t)256 << 20, .rlim_max = before.rlim_max};
+    const bool limited = setrlimit(RLIMIT_DATA, &less) == 0;
+    const beam_status status = beam_ids_read(path, VOCAB, &l);
+    setrlimit(RLIMIT_DATA, &before);
+    assert_true(limited);
+    assert_int_equal(status, BEAM_EDATA);
+    assert_true(message_has("long.jsonl:2: the line has more than 16777216 bytes"));
+}
+
 static void nothing_to_read(void **state)
 {
     (void)state;
@@ -154,10 +174,10 @@ static void wrong_questions_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_come_back),           cmocka_unit_test(more_lines_than_the_first_allocation),
-        cmocka_unit_test(wrong_lines_are_named),     cmocka_unit_test(a_zero_byte_is_no_end),
-        cmocka_unit_test(nothing_to_read),           cmocka_unit_test(questions_come_back),
-        cmocka_unit_test(wrong_questions_are_named),
+        cmocka_unit_test(lines_come_back),         cmocka_unit_test(more_lines_than_the_first_allocation),
+        cmocka_unit_test(wrong_lines_are_named),   cmocka_unit_test(a_zero_byte_is_no_end),
+        cmocka_unit_test(a_long_line_is_not_held), cmocka_unit_test(nothing_to_read),
+        cmocka_unit_test(questions_come_back),     cmocka_unit_test(wrong_questions_are_named),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
