@@ -7,6 +7,7 @@
 #include "cli/args.h"
 #include "cli/verbs.h"
 #include "data/file.h"
+#include "data/loader.h"
 #include "train/config.h"
 
 typedef struct {
@@ -113,6 +114,26 @@ static beam_status make_plan(const preprocess_options *p, const beam_args *rest,
     return BEAM_OK;
 }
 
+/* How full the rows of the configuration get. */
+static beam_status print_rows(const beam_config *c, const char *tokens)
+{
+    int64_t targets, counted;
+    beam_loader *l;
+    const beam_loader_options o = {.path = tokens,
+                                   .sequence = c->cutoff_len,
+                                   .rows = 1,
+                                   .packing = c->packing,
+                                   .shuffle = true,
+                                   .seed = c->seed};
+    BEAM_TRY(beam_loader_open(&o, &l));
+    const int64_t rows = beam_loader_rows(l);
+    beam_loader_count(l, 0, rows, &targets, &counted);
+    printf("%s: %" PRId64 " rows of %" PRId64 " tokens per epoch, %.1f%% full\n", tokens, rows, c->cutoff_len,
+           100.0 * (double)counted / ((double)rows * (double)c->cutoff_len));
+    beam_loader_close(l);
+    return BEAM_OK;
+}
+
 static beam_status preprocess_config(const preprocess_options *p, const beam_args *rest)
 {
     plan all;
@@ -122,6 +143,7 @@ static beam_status preprocess_config(const preprocess_options *p, const beam_arg
     BEAM_TRY(write_tokens(all.train, &text, 1));
     if (all.both)
         BEAM_TRY(write_tokens(all.eval, &eval_text, 1));
+    BEAM_TRY(print_rows(&all.config, all.train.output));
     printf("train on it: beam train %s dataset=%s%s%s\n", rest->at[0], all.train.output,
            eval_tokens ? " eval_dataset=" : "", eval_tokens ? eval_tokens : "");
     return show(p, all.train.output);

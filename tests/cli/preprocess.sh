@@ -51,6 +51,7 @@ printf '{"text":"one"}\n{"text":"two"}\n' >books/train.jsonl
 cp books/train.jsonl books/valid.jsonl
 printf 'model_name_or_path: m\ndataset: books/train.jsonl\neval_dataset: valid.h5\n' >run.yaml
 expect 0 "books/train.h5: 2 documents, 8 tokens" preprocess run.yaml --show 1
+check "how full rows are" grep -q '^books/train.h5: 1 rows of 2048 tokens per epoch, 0.4% full$' out
 check "the next command" grep -q '^train on it: beam train run.yaml dataset=books/train.h5$' out
 check "it is shown" grep -q '^--- document 0: 4 tokens, 3 trained' out
 expect 0 "named.h5: 2 documents" preprocess run.yaml --out named.h5 eval_dataset=books/valid.jsonl
