@@ -1,5 +1,6 @@
 #include "data/chat.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,14 +97,19 @@ int64_t beam_chat_room(const beam_chat *c)
     return (int64_t)room;
 }
 
-static int64_t encode_message(const beam_message *m, const beam_tokenizer *t, int32_t *id, uint8_t *loss)
+/* The token that begins a message, its role and a newline. */
+static int64_t encode_head(const char *role, const beam_tokenizer *t, int32_t *id)
 {
     int64_t n = 0;
     id[n++] = t->bos;
-    n += beam_tokenizer_encode(t, m->role, strlen(m->role), id + n);
-    n += beam_tokenizer_encode(t, "\n", 1, id + n);
-    const int64_t said = n;
-    n += beam_tokenizer_encode(t, m->content, m->size, id + n);
+    n += beam_tokenizer_encode(t, role, strlen(role), id + n);
+    return n + beam_tokenizer_encode(t, "\n", 1, id + n);
+}
+
+static int64_t encode_message(const beam_message *m, const beam_tokenizer *t, int32_t *id, uint8_t *loss)
+{
+    const int64_t said = encode_head(m->role, t, id);
+    int64_t n = said + beam_tokenizer_encode(t, m->content, m->size, id + said);
     id[n++] = t->eos;
     memset(loss, 0, (size_t)said);
     memset(loss + said, m->learned, (size_t)(n - said));
@@ -116,4 +122,12 @@ int64_t beam_chat_encode(const beam_chat *c, const beam_tokenizer *t, int32_t *i
     for (size_t i = 0; i < c->n; i++)
         n += encode_message(&c->at[i], t, id + n, loss + n);
     return n;
+}
+
+int64_t beam_chat_question(const beam_tokenizer *t, const char *text, size_t size, int32_t *id)
+{
+    int64_t n = encode_head("user", t, id);
+    n += beam_tokenizer_encode(t, text, size, id + n);
+    id[n++] = t->eos;
+    return n + encode_head("assistant", t, id + n);
 }
