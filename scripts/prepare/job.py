@@ -1,5 +1,6 @@
 """Many rows by several processes: blocks of lines go out, token arrays come back in order, so the result is the same
 with any number of processes."""
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -47,9 +48,9 @@ class Part:
     counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
 
-def _uniform(*what):
+def _uniform(seed, purpose, data):
     """A number in [0, 1) that depends on nothing but its arguments."""
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed} {purpose} ".encode() + data, digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2.0**64
 
 
@@ -79,9 +80,9 @@ class Worker:
         except UnicodeDecodeError as e:
             raise RowError(f"not UTF-8 (byte {e.start + 1} of the text)") from None
 
-    def _copies(self, weight, source, *place):
+    def _copies(self, weight, source, place):
         weight *= self.plan.source_weights.get(source, 1.0)
-        return int(weight) + (_uniform(self.plan.seed, "copies", *place) < weight % 1)
+        return int(weight) + (_uniform(self.plan.seed, "copies", place.encode()) < weight % 1)
 
     def work(self, task):
         """The Part of a block. Equal documents are held out together, so that no copy of one is trained on."""
@@ -97,7 +98,7 @@ class Worker:
             elif sample.why:
                 part.counts[sample.why] += 1
             else:
-                self._take(part, sample, self._copies(weight, row.source, number, line))
+                self._take(part, sample, self._copies(weight, row.source, f"{number} {line}"))
         part.bad.sort()
         part.ids = np.concatenate(part.ids or [np.zeros(0, np.int32)])
         part.loss = np.frombuffer(b"".join(part.loss), np.uint8)
@@ -141,17 +142,23 @@ def _parts(plan, tasks):
         _start(plan)
         yield from map(_work, tasks)
         return
-    room = threading.Semaphore(4 * plan.processes)
+    room, over = threading.Semaphore(4 * plan.processes), threading.Event()
 
     def admitted():
         for task in tasks:
             room.acquire()
+            if over.is_set():
+                return
             yield task
 
     with multiprocessing.get_context("spawn").Pool(plan.processes, _start, (plan,)) as pool:
-        for part in pool.imap(_work, admitted()):
+        try:
+            for part in pool.imap(_work, admitted()):
+                room.release()
+                yield part
+        finally:  # the pool waits for the thread that takes tasks, which may be waiting for room
+            over.set()
             room.release()
-            yield part
 
 
 class Result:
@@ -201,8 +208,9 @@ def run(plan):
     total = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     often = 0.5 if sys.stderr.isatty() else 10
     with tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, mininterval=often) as progress:
-        for part in _parts(plan, _tasks(plan, progress)):
-            _add(plan, part, result)
+        with contextlib.closing(_parts(plan, _tasks(plan, progress))) as parts:
+            for part in parts:
+                _add(plan, part, result)
         progress.update(total - progress.n)
     result.seconds = time.monotonic() - began
     return result

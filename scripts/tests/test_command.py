@@ -14,7 +14,8 @@ SCRIPT = Path(__file__).parent.parent / "prepare_data.py"
 
 def run(code, *arguments, cwd):
     """Runs the command, which must end with that exit code; what it said."""
-    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -132,6 +133,13 @@ def test_bad_rows_are_named(folders, tmp_path):
     assert "rows.jsonl:3: not JSON" in run(3, *common, cwd=tmp_path)
     assert "rows.jsonl:18: " in run(3, *common, "--max-bad-rows", len(bad) - 1, cwd=tmp_path)
     assert not (tmp_path / "o.h5").exists()
+
+
+def test_a_bad_row_ends_all_processes(folders, tmp_path):
+    rows = ["{}"] + [json.dumps(chat(f"question {i} {'x' * 3000}", "a")) for i in range(3000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert "a.jsonl:1: none of the keys" in run(3, "--tokenizer", folders["chatml"], "a.jsonl", "--out", "o.h5",
+                                                "--processes", 2, cwd=tmp_path)
 
 
 def test_show(folders, tmp_path):
