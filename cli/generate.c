@@ -336,6 +336,7 @@ beam_status beam_verb_generate(int argc, char **argv)
          "mask gates for that model: beam export --adapter-only"},
         {"run", BEAM_TEXT, &g.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
         {"prompt", BEAM_TEXT, &g.source.text, "TEXT", "for byte-level models"},
+        {"chat", BEAM_TEXT, &g.source.chat, "TEXT", "or a user's question, as beam preprocess writes chats"},
         {"ids", BEAM_TEXT, &g.source.ids, "1,2,3", "or a prompt's token ids"},
         {"input", BEAM_TEXT, &g.source.file, "FILE", "or JSON lines {\"ids\": [...]}"},
         {"max-new-tokens", BEAM_INT, &g.max_tokens, "N", "of each prompt (default: 64, or what fits)"},
@@ -358,12 +359,12 @@ beam_status beam_verb_generate(int argc, char **argv)
         {"threads", BEAM_INT, &g.choice.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &g.json, NULL, "print one JSON object"},
     };
-    const beam_command command = {
-        .synopsis = "generate (--model DIR | --run DIR) (--prompt TEXT | --ids 1,2,3 | --input FILE.jsonl)",
-        .about = about,
-        .examples = examples,
-        .options = options,
-        .n = sizeof options / sizeof *options};
+    const beam_command command = {.synopsis = "generate (--model DIR | --run DIR) (--prompt TEXT | --chat "
+                                              "TEXT | --ids 1,2,3 | --input FILE.jsonl)",
+                                  .about = about,
+                                  .examples = examples,
+                                  .options = options,
+                                  .n = sizeof options / sizeof *options};
     beam_args rest;
     BEAM_TRY(beam_args_parse(&command, argc, argv, &rest));
     if (rest.help)

@@ -7,6 +7,7 @@
 #include "cli/args.h"
 #include "cli/verbs.h"
 #include "data/file.h"
+#include "data/loader.h"
 #include "train/config.h"
 
 typedef struct {
@@ -40,7 +41,8 @@ static beam_status check_options(const preprocess_options *p, const beam_args *r
 
 static void print_stats(const beam_preprocess_options *o, const beam_preprocess_stats *s)
 {
-    printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->output, s->documents, s->tokens);
+    printf("%s: %" PRId64 " documents, %" PRId64 " tokens, %.1f%% of them trained\n", o->output, s->documents,
+           s->tokens, 100.0 * (double)s->trained / (double)s->tokens);
     if (o->eval_output)
         printf("%s: %" PRId64 " documents, %" PRId64 " tokens\n", o->eval_output, s->eval_documents,
                s->eval_tokens);
@@ -48,6 +50,8 @@ static void print_stats(const beam_preprocess_options *o, const beam_preprocess_
         printf("left out: %" PRId64 " malformed documents\n", s->bad_rows);
     if (s->empty > 0)
         printf("left out: %" PRId64 " empty documents\n", s->empty);
+    if (s->untaught > 0)
+        printf("left out: %" PRId64 " conversations with nothing to learn\n", s->untaught);
 }
 
 static beam_status show(const preprocess_options *p, const char *tokens)
@@ -110,6 +114,26 @@ static beam_status make_plan(const preprocess_options *p, const beam_args *rest,
     return BEAM_OK;
 }
 
+/* How full the rows of the configuration get. */
+static beam_status print_rows(const beam_config *c, const char *tokens)
+{
+    int64_t targets, counted;
+    beam_loader *l;
+    const beam_loader_options o = {.path = tokens,
+                                   .sequence = c->cutoff_len,
+                                   .rows = 1,
+                                   .packing = c->packing,
+                                   .shuffle = true,
+                                   .seed = c->seed};
+    BEAM_TRY(beam_loader_open(&o, &l));
+    const int64_t rows = beam_loader_rows(l);
+    beam_loader_count(l, 0, rows, &targets, &counted);
+    printf("%s: %" PRId64 " rows of %" PRId64 " tokens per epoch, %.1f%% full\n", tokens, rows, c->cutoff_len,
+           100.0 * (double)counted / ((double)rows * (double)c->cutoff_len));
+    beam_loader_close(l);
+    return BEAM_OK;
+}
+
 static beam_status preprocess_config(const preprocess_options *p, const beam_args *rest)
 {
     plan all;
@@ -119,6 +143,7 @@ static beam_status preprocess_config(const preprocess_options *p, const beam_arg
     BEAM_TRY(write_tokens(all.train, &text, 1));
     if (all.both)
         BEAM_TRY(write_tokens(all.eval, &eval_text, 1));
+    BEAM_TRY(print_rows(&all.config, all.train.output));
     printf("train on it: beam train %s dataset=%s%s%s\n", rest->at[0], all.train.output,
            eval_tokens ? " eval_dataset=" : "", eval_tokens ? eval_tokens : "");
     return show(p, all.train.output);
@@ -139,7 +164,11 @@ static const char about[] =
     "Turns text into a token file for `beam train` and `beam eval`. Inputs: .txt (one document, or several\n"
     "separated by --separator), .jsonl (a document per line); each may be compressed (.zst). Every document\n"
     "ends with the end-of-document token. The tokenizer is \"byte\": a token per byte and three special "
-    "ones.\n\n"
+    "ones.\n"
+    "A line {\"messages\": [{\"role\": ..., \"content\": ...}, ...]} is a conversation, of which the words "
+    "of the\n"
+    "assistant are learned (\"loss\": false in a message: not these). For other tokenizers there is\n"
+    "scripts/prepare_data.py.\n\n"
     "A configuration (.yaml, .yml) instead of inputs names the text as its dataset: the token file gets "
     "--out, or\n"
     "stands beside it (train.jsonl.zst becomes train.h5). An eval_dataset that is text gets one too. Keys "

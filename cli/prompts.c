@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/chat.h"
+
 beam_status beam_prompts_check(const beam_prompt_source *s)
 {
-    if (!!s->text + !!s->ids + !!s->file == 1)
+    if (!!s->text + !!s->chat + !!s->ids + !!s->file == 1)
         return BEAM_OK;
     return BEAM_FAIL(BEAM_ECONFIG,
-                     "which prompt? Give one of --prompt TEXT, --ids 1,2,3, --input FILE.jsonl");
+                     "which prompt? Give one of --prompt TEXT, --chat TEXT, --ids 1,2,3, --input FILE.jsonl");
 }
 
 static beam_status no_memory(void)
@@ -31,21 +33,25 @@ static beam_status single(beam_prompts *p, const char *where, int64_t n)
     return BEAM_OK;
 }
 
-static beam_status read_text(const char *text, int64_t vocab, beam_prompts *p)
+/* A text as it is, or as a user's question to the assistant. */
+static beam_status read_text(const char *option, const char *text, int64_t vocab, beam_prompts *p)
 {
+    const bool asks = strcmp(option, "--chat") == 0;
     const beam_tokenizer *t = beam_tokenizer_find("byte");
     const size_t size = strlen(text);
     if (vocab != t->vocab)
         return BEAM_FAIL(BEAM_ECONFIG,
-                         "--prompt: needs a byte-level model (vocabulary of %" PRId64 ", not %" PRId64
+                         "%s: needs a byte-level model (vocabulary of %" PRId64 ", not %" PRId64
                          "); make ids with the model's tokenizer and give --ids",
-                         t->vocab, vocab);
+                         option, t->vocab, vocab);
     if (size == 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "--prompt: expected at least one byte of text");
-    p->own = malloc(size * sizeof *p->own);
+        return BEAM_FAIL(BEAM_ECONFIG, "%s: expected at least one byte of text", option);
+    p->own = malloc((size + BEAM_CHAT_QUESTION) * sizeof *p->own);
     if (!p->own)
         return no_memory();
-    return single(p, "--prompt", beam_tokenizer_encode(t, text, size, p->own));
+    return single(p, option,
+                  asks ? beam_chat_question(t, text, size, p->own)
+                       : beam_tokenizer_encode(t, text, size, p->own));
 }
 
 static beam_status read_list(const char *list, int64_t vocab, beam_prompts *p)
@@ -87,8 +93,8 @@ static beam_status read_file(const char *path, int64_t vocab, beam_prompts *p)
 beam_status beam_prompts_read(const beam_prompt_source *s, int64_t vocab, beam_prompts *out)
 {
     *out = (beam_prompts){0};
-    if (s->text)
-        return read_text(s->text, vocab, out);
+    if (s->text || s->chat)
+        return read_text(s->text ? "--prompt" : "--chat", s->text ? s->text : s->chat, vocab, out);
     return s->ids ? read_list(s->ids, vocab, out) : read_file(s->file, vocab, out);
 }
 

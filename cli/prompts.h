@@ -7,7 +7,7 @@
 
 /* The options as given, exactly one of them; NULL where absent. */
 typedef struct {
-    const char *text, *ids, *file;
+    const char *text, *chat, *ids, *file;
 } beam_prompt_source;
 
 typedef struct {
@@ -19,7 +19,7 @@ typedef struct {
 typedef struct {
     beam_prompt *at;
     int64_t n;
-    int32_t *own;        /* ids of --prompt or --ids */
+    int32_t *own;        /* ids of --prompt, --chat or --ids */
     beam_id_lines lines; /* of --input */
 } beam_prompts;
 

@@ -1,47 +1,43 @@
 #include "data/ids.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/json.h"
+#include "data/lines.h"
 
 enum { LINE_LIMIT = 1 << 24 }; /* bytes */
 
 /* Takes the object of line `number`; `where` is "FILE:LINE" for messages. */
 typedef beam_status (*line_taker)(void *context, const char *where, long number, const json_t *object);
 
-static beam_status take_line(const char *path, long number, const char *line, size_t size, line_taker take,
-                             void *context)
+static beam_status take_line(const beam_lines *l, bool fits, line_taker take, void *context)
 {
     char where[1200];
     json_t *root;
-    snprintf(where, sizeof where, "%.1100s:%ld", path, number);
-    if (size > LINE_LIMIT)
+    snprintf(where, sizeof where, "%.1100s:%lld", l->path, (long long)l->number);
+    if (!fits)
         return BEAM_FAIL(BEAM_EDATA, "%s: the line has more than %d bytes", where, LINE_LIMIT);
-    BEAM_TRY(beam_json_parse(where, line, size, BEAM_EDATA, &root));
-    const beam_status status = take(context, where, number, root);
+    BEAM_TRY(beam_json_parse(where, l->bytes, l->size, BEAM_EDATA, &root));
+    const beam_status status = take(context, where, (long)l->number, root);
     json_decref(root);
     return status;
 }
 
 static beam_status each_line(const char *path, line_taker take, void *context)
 {
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", path, strerror(errno));
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
+    beam_lines l = {.path = path};
+    BEAM_TRY(beam_source_open(path, false, &l.source));
     beam_status status = BEAM_OK;
-    for (long number = 1; !status && (size = getline(&line, &capacity, f)) >= 0; number++)
-        if (strspn(line, " \t\r\n") < (size_t)size)
-            status = take_line(path, number, line, (size_t)size, take, context);
-    if (!status && !feof(f)) /* also a line for which there is no memory */
-        status = BEAM_FAIL(BEAM_EIO, "%s: cannot read: %s", path, strerror(errno));
-    free(line);
-    fclose(f);
+    for (bool fits, end = false; !status && !end;) {
+        l.size = 0;
+        status = beam_lines_append(&l, LINE_LIMIT, &fits, &end);
+        if (!status && !end && !(fits && beam_lines_blank(&l)))
+            status = take_line(&l, fits, take, context);
+    }
+    free(l.bytes);
+    beam_source_close(l.source);
     return status;
 }
 

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "data/chat.h"
 #include "data/file.h"
 #include "data/tokenizer.h"
 #include "data/tokens.h"
@@ -22,7 +23,7 @@ typedef struct {
     const beam_preprocess_options *options;
     const beam_tokenizer *tokenizer;
     sink train, eval;
-    int64_t documents, bad_rows, empty;
+    int64_t documents, bad_rows, empty, untaught;
     uint64_t bytes_total, bytes_before; /* of all inputs, and of those already finished */
     double began, reported;             /* seconds */
 } work;
@@ -65,21 +66,33 @@ static bool reserve(sink *s, int64_t n)
     return true;
 }
 
-static beam_status add_document(work *w, const char *text, size_t size)
+static int64_t encode_text(const beam_tokenizer *tokenizer, const char *text, size_t size, int32_t *id,
+                           uint8_t *loss)
+{
+    int64_t n = beam_tokenizer_encode(tokenizer, text, size, id);
+    id[n++] = tokenizer->eos;
+    memset(loss, 1, (size_t)n);
+    loss[0] = 0; /* nothing precedes it */
+    return n;
+}
+
+/* Adds a conversation, or a text where `chat` is NULL. */
+static beam_status add_document(work *w, const beam_chat *chat, const char *text, size_t size)
 {
     const beam_preprocess_options *o = w->options;
     const uint64_t stream = beam_hash_string("held out documents");
     const bool held_out = beam_random_uniform(o->seed, stream, (uint64_t)w->documents) < o->eval_fraction;
+    const int64_t room = chat ? beam_chat_room(chat) : (int64_t)size + 1;
     sink *s = held_out ? &w->eval : &w->train;
     beam_tokens *t = &s->tokens;
     w->documents++;
-    if (!reserve(s, (int64_t)size + 1))
+    if (!reserve(s, room))
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for %lld tokens; split the input into several token files",
-                         (long long)(t->tokens + (int64_t)size));
-    int64_t n = beam_tokenizer_encode(w->tokenizer, text, size, t->id + t->tokens);
-    t->id[t->tokens + n++] = w->tokenizer->eos;
-    memset(t->loss + t->tokens, 1, (size_t)n);
-    t->loss[t->tokens] = 0; /* nothing precedes it */
+                         (long long)(t->tokens + room));
+    int32_t *id = t->id + t->tokens;
+    uint8_t *loss = t->loss + t->tokens;
+    const int64_t n = chat ? beam_chat_encode(chat, w->tokenizer, id, loss)
+                           : encode_text(w->tokenizer, text, size, id, loss);
     t->start[t->documents++] = t->tokens;
     t->tokens += n;
     t->start[t->documents] = t->tokens;
@@ -96,9 +109,12 @@ static beam_status read_input(work *w, const char *path)
     size_t size;
     beam_status s;
     while ((s = beam_text_next(t, &document, &size)) == BEAM_OK && document) {
-        if (size == 0)
+        const beam_chat *chat = beam_text_chat(t);
+        if (chat && !beam_chat_teaches(chat))
+            w->untaught++;
+        else if (!chat && size == 0)
             w->empty++;
-        else if ((s = add_document(w, document, size)) != BEAM_OK)
+        else if ((s = add_document(w, chat, document, size)) != BEAM_OK)
             break;
         report(w, t);
     }
@@ -163,6 +179,15 @@ static beam_status preprocess(work *w)
     return write_output(w, &w->train, o->output);
 }
 
+/* How many of the tokens are targets. */
+static int64_t sum(const beam_tokens *t)
+{
+    int64_t targets = 0;
+    for (int64_t i = 0; i < t->tokens; i++)
+        targets += t->loss[i];
+    return targets;
+}
+
 beam_status beam_preprocess(const beam_preprocess_options *options, beam_preprocess_stats *stats)
 {
     const double began = beam_seconds();
@@ -172,8 +197,10 @@ beam_status beam_preprocess(const beam_preprocess_options *options, beam_preproc
                                      .tokens = w.train.tokens.tokens,
                                      .eval_documents = w.eval.tokens.documents,
                                      .eval_tokens = w.eval.tokens.tokens,
+                                     .trained = sum(&w.train.tokens),
                                      .bad_rows = w.bad_rows,
-                                     .empty = w.empty};
+                                     .empty = w.empty,
+                                     .untaught = w.untaught};
     beam_tokens_free(&w.train.tokens);
     beam_tokens_free(&w.eval.tokens);
     return s;

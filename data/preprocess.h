@@ -1,5 +1,6 @@
-/* Text files to a token file. Every document ends with the tokenizer's end-of-document token; every token but
- * the first of a document is a target. Empty documents are left out. */
+/* Texts and conversations to a token file. A text ends with the tokenizer's end-of-document token, and every
+ * token of it but the first is a target; of a conversation the assistant's words are (data/chat.h). Empty
+ * texts and conversations without a target are left out. */
 #ifndef BEAM_DATA_PREPROCESS_H
 #define BEAM_DATA_PREPROCESS_H
 
@@ -23,7 +24,8 @@ typedef struct {
 typedef struct {
     int64_t documents, tokens;           /* in output */
     int64_t eval_documents, eval_tokens; /* in eval_output */
-    int64_t bad_rows, empty;             /* documents left out */
+    int64_t trained;                     /* targets in output */
+    int64_t bad_rows, empty, untaught;   /* documents left out; untaught: conversations without a target */
 } beam_preprocess_stats;
 
 /* BEAM_ECONFIG for unusable options, BEAM_EDATA for malformed text (see data/text.h) or if no document is

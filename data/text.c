@@ -7,19 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/chat.h"
 #include "data/file.h"
-#include "data/text_source.h"
+#include "data/lines.h"
 
 struct beam_text {
     char path[1024];
     beam_text_options options;
     bool json;
-    beam_source *source;
-    char *bytes; /* the line or document under construction */
-    size_t size, room;
-    int64_t line; /* number of the line read last, from 1 */
+    beam_lines lines; /* the line or document under construction */
     int64_t bad_rows;
     json_t *row; /* holds the document that was handed out last */
+    beam_chat chat;
+    bool is_chat; /* that document is `chat` */
 };
 
 static bool is_jsonl(const char *path)
@@ -39,12 +39,13 @@ beam_status beam_text_open(const char *path, const beam_text_options *options, b
     beam_text *t = calloc(1, sizeof *t);
     if (!t)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: out of memory", path);
-    const beam_status s = beam_source_open(path, beam_path_ends(path, ".zst"), &t->source);
+    const beam_status s = beam_source_open(path, beam_path_ends(path, ".zst"), &t->lines.source);
     if (s != BEAM_OK) {
         free(t);
         return s;
     }
     snprintf(t->path, sizeof t->path, "%s", path);
+    t->lines.path = t->path;
     t->options = *options;
     if (!t->options.field)
         t->options.field = "text";
@@ -57,10 +58,16 @@ void beam_text_close(beam_text *t)
 {
     if (!t)
         return;
-    beam_source_close(t->source);
+    beam_source_close(t->lines.source);
     json_decref(t->row);
-    free(t->bytes);
+    beam_chat_free(&t->chat);
+    free(t->lines.bytes);
     free(t);
+}
+
+const beam_chat *beam_text_chat(const beam_text *t)
+{
+    return t->is_chat ? &t->chat : NULL;
 }
 
 int64_t beam_text_bad_rows(const beam_text *t)
@@ -70,7 +77,7 @@ int64_t beam_text_bad_rows(const beam_text *t)
 
 uint64_t beam_text_bytes_read(const beam_text *t)
 {
-    return beam_source_bytes_read(t->source);
+    return beam_source_bytes_read(t->lines.source);
 }
 
 /* One more malformed document: BEAM_OK if it may be left out. */
@@ -83,75 +90,34 @@ static beam_status bad_row(beam_text *t, int64_t line, const char *what)
                      (long long)line, what);
 }
 
-static beam_status append(beam_text *t, const char *bytes, size_t n)
+/* "" for a conversation; NULL and what is wrong with it. */
+static const char *parse_chat(beam_text *t, const json_t *messages, char *wrong, size_t wrong_size)
 {
-    if (t->size + n + 1 > t->room) {
-        const size_t room = 2 * (t->size + n + 1);
-        char *p = realloc(t->bytes, room);
-        if (!p)
-            return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: no memory for a document of %zu bytes", t->path,
-                             (long long)t->line, t->size + n);
-        t->bytes = p;
-        t->room = room;
-    }
-    memcpy(t->bytes + t->size, bytes, n);
-    t->size += n;
-    t->bytes[t->size] = '\0';
-    return BEAM_OK;
+    t->is_chat = beam_chat_read(messages, &t->chat, wrong, wrong_size);
+    return t->is_chat ? "" : NULL;
 }
 
-/* Appends the next line with its newline to t->bytes, which may grow to `limit`; of a line that does not fit
- * the rest is passed over and *fits is false. *end: there was no line. */
-static beam_status append_line(beam_text *t, size_t limit, bool *fits, bool *end)
-{
-    *fits = true;
-    *end = true;
-    for (bool newline = false; !newline;) {
-        const char *bytes;
-        size_t n;
-        BEAM_TRY(beam_source_peek(t->source, &bytes, &n));
-        if (n == 0)
-            break;
-        if (*end)
-            t->line++;
-        *end = false;
-        const char *stop = memchr(bytes, '\n', n);
-        newline = stop != NULL;
-        n = stop ? (size_t)(stop - bytes) + 1 : n;
-        *fits = *fits && n <= limit - t->size;
-        if (*fits)
-            BEAM_TRY(append(t, bytes, n));
-        beam_source_skip(t->source, n);
-    }
-    return BEAM_OK;
-}
-
-/* The text of the JSON object in t->bytes, or NULL and what is wrong with it. */
+/* The text of the JSON object in t->lines.bytes, or NULL and what is wrong with it. */
 static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
 {
     json_error_t error;
     json_decref(t->row);
-    t->row = json_loadb(t->bytes, t->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL,
-                        &error);
+    t->row = json_loadb(t->lines.bytes, t->lines.size,
+                        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     const json_t *text = json_object_get(t->row, t->options.field);
+    const json_t *messages = text ? NULL : json_object_get(t->row, "messages");
     if (!t->row)
         snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
     else if (!json_is_object(t->row))
         snprintf(wrong, wrong_size, "not a JSON object");
+    else if (messages)
+        return parse_chat(t, messages, wrong, wrong_size);
     else if (!text)
-        snprintf(wrong, wrong_size, "no key \"%s\"", t->options.field);
+        snprintf(wrong, wrong_size, "no key \"%s\" and no \"messages\"", t->options.field);
     else if (!json_is_string(text))
         snprintf(wrong, wrong_size, "\"%s\" is not a string", t->options.field);
     *size = json_string_length(text);
     return json_string_value(text);
-}
-
-static bool is_blank(const char *s, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r' && s[i] != '\n')
-            return false;
-    return true;
 }
 
 static beam_status next_row(beam_text *t, const char **text, size_t *size)
@@ -159,30 +125,30 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
     for (;;) {
         char wrong[256];
         bool fits, end;
-        t->size = 0;
-        BEAM_TRY(append_line(t, BEAM_TEXT_LINE_MAX, &fits, &end));
+        t->lines.size = 0;
+        BEAM_TRY(beam_lines_append(&t->lines, BEAM_TEXT_LINE_MAX, &fits, &end));
         if (end)
             return BEAM_OK;
         if (!fits)
             snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
-        else if (is_blank(t->bytes, t->size))
+        else if (beam_lines_blank(&t->lines))
             continue;
         else if ((*text = parse_row(t, size, wrong, sizeof wrong)))
             return BEAM_OK;
-        BEAM_TRY(bad_row(t, t->line, wrong));
+        BEAM_TRY(bad_row(t, t->lines.number, wrong));
     }
 }
 
-/* Whether the last line of t->bytes, which begins at `from`, is the separator. */
+/* Whether the last line of t->lines.bytes, which begins at `from`, is the separator. */
 static bool is_separator(const beam_text *t, size_t from)
 {
     const char *separator = t->options.separator;
     if (!separator)
         return false;
-    size_t n = t->size - from;
-    while (n > 0 && (t->bytes[from + n - 1] == '\n' || t->bytes[from + n - 1] == '\r'))
+    size_t n = t->lines.size - from;
+    while (n > 0 && (t->lines.bytes[from + n - 1] == '\n' || t->lines.bytes[from + n - 1] == '\r'))
         n--;
-    return n == strlen(separator) && memcmp(t->bytes + from, separator, n) == 0;
+    return n == strlen(separator) && memcmp(t->lines.bytes + from, separator, n) == 0;
 }
 
 size_t beam_utf8_length(const char *bytes, size_t n)
@@ -219,27 +185,27 @@ static beam_status next_section(beam_text *t, const char **text, size_t *size)
     for (bool end = false; !end;) {
         const char *wrong = NULL;
         int64_t wrong_line = 0, lines = 0;
-        t->size = 0;
+        t->lines.size = 0;
         for (bool fits, separated = false; !separated;) {
-            const size_t from = t->size;
-            BEAM_TRY(append_line(t, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
+            const size_t from = t->lines.size;
+            BEAM_TRY(beam_lines_append(&t->lines, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
             if (end)
                 break;
             separated = fits && is_separator(t, from);
             lines += !separated;
-            if (!wrong && (!fits || !is_utf8(t->bytes + from, t->size - from))) {
+            if (!wrong && (!fits || !is_utf8(t->lines.bytes + from, t->lines.size - from))) {
                 wrong = fits ? "not UTF-8" : "the document is longer than 1 GiB";
-                wrong_line = t->line;
+                wrong_line = t->lines.number;
             }
             if (wrong || separated) /* the rest of a document given up is only searched for its end */
-                t->size = wrong ? 0 : from;
+                t->lines.size = wrong ? 0 : from;
         }
         if (wrong) {
             BEAM_TRY(bad_row(t, wrong_line, wrong));
         } else if (lines > 0) {
-            t->bytes[t->size] = '\0'; /* where the separator stood */
-            *text = t->bytes;
-            *size = t->size;
+            t->lines.bytes[t->lines.size] = '\0'; /* where the separator stood */
+            *text = t->lines.bytes;
+            *size = t->lines.size;
             return BEAM_OK;
         }
     }
@@ -250,5 +216,6 @@ beam_status beam_text_next(beam_text *t, const char **text, size_t *size)
 {
     *text = NULL;
     *size = 0;
+    t->is_chat = false;
     return t->json ? next_row(t, text, size) : next_section(t, text, size);
 }

@@ -1,7 +1,8 @@
 /* Documents from text files, one after the other, without holding the file in memory.
  *
  *     .txt     one document; or several, separated by a line that the options name
- *     .jsonl   one JSON object per line, with the text under a key; empty lines are passed over
+ *     .jsonl   one JSON object per line, with the text under a key, or a conversation under "messages"; empty
+ *              lines are passed over
  *
  * both also compressed (.txt.zst, .jsonl.zst). All text must be UTF-8.
  *
@@ -32,6 +33,7 @@ typedef struct {
 } beam_text_options;
 
 typedef struct beam_text beam_text;
+struct beam_chat; /* data/chat.h */
 
 /* Whether the name is one of a text file. */
 bool beam_text_is(const char *path);
@@ -42,9 +44,14 @@ beam_status beam_text_open(const char *path, const beam_text_options *options, b
 void beam_text_close(beam_text *t); /* accepts NULL */
 
 /* The next document, valid until the next call and followed by a zero byte; NULL at the end. It may hold zero
- * bytes. BEAM_EDATA with file and line for bad JSON, bad UTF-8, a missing or non-text field, or too long a
- * line, once there are more than max_bad_rows of them; always for damaged compression. */
+ * bytes. BEAM_EDATA with file and line for bad JSON, bad UTF-8, a missing or non-text field, a conversation
+ * that is none, or too long a line, once there are more than max_bad_rows of them; always for damaged
+ * compression. */
 beam_status beam_text_next(beam_text *t, const char **text, size_t *size);
+
+/* The conversation that the document handed out last is, until the next call; its text is then empty. NULL if
+ * it is a text. */
+const struct beam_chat *beam_text_chat(const beam_text *t);
 
 /* Malformed documents left out so far. */
 int64_t beam_text_bad_rows(const beam_text *t);

@@ -112,8 +112,8 @@ static beam_status end_line(beam_metrics *m)
     return BEAM_OK;
 }
 
-beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
-                              double tokens_per_s)
+beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r, double spent,
+                              double waited)
 {
     const int64_t step = t->state.step;
     fprintf(m->file, "{\"step\":%lld", (long long)step);
@@ -130,7 +130,8 @@ beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam
         number(m, step, "divergence", r->divergence);
     if (t->config->mask.union_penalty > 0)
         number(m, step, "union_loss", r->union_loss);
-    number(m, step, "tokens_per_s", tokens_per_s);
+    number(m, step, "tokens_per_s", (double)r->tokens / spent);
+    number(m, step, "data_wait", waited / spent);
     fputs(",\"seconds\":", m->file);
     print_value(m->file, t->state.seconds, 9);
     fprintf(m->file, ",\"tokens\":%lld,\"skipped\":%s", (long long)t->state.tokens,

@@ -25,11 +25,12 @@ beam_status beam_metrics_close(beam_metrics *m);
 /* Closes after a failure, whose message stays the last error. */
 void beam_metrics_abandon(beam_metrics *m);
 
-/* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr [balance_loss] tokens_per_s seconds
- * tokens skipped active[...]. BEAM_EIO if it cannot be written. TensorBoard: train/loss and so on without the
- * last three before active, and active/layer_00, ... */
-beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r,
-                              double tokens_per_s);
+/* One line: step loss task_loss mask_loss avg_active penalty grad_norm lr [balance_loss] tokens_per_s
+ * data_wait seconds tokens skipped active[...], of a step that took `spent` seconds, of them `waited` for
+ * data. BEAM_EIO if it cannot be written. TensorBoard: train/loss and so on without the last three before
+ * active, and active/layer_00, ... */
+beam_status beam_metrics_step(beam_metrics *m, const beam_trainer *t, const beam_step_result *r, double spent,
+                              double waited);
 
 /* One line: step eval_loss eval_accuracy eval_avg_active eval_moe_flops_saved. TensorBoard: eval/loss, ... */
 beam_status beam_metrics_eval(beam_metrics *m, const beam_trainer *t, const beam_eval_result *r);

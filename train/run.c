@@ -156,7 +156,7 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
     const int64_t first = t->state.step;
     double average = 0; /* seconds per step, moving */
     while (t->state.step < t->total_steps) {
-        const double start = beam_seconds();
+        const double start = beam_seconds(), waited = t->data_seconds;
         beam_step_result r;
         const beam_status status = beam_trainer_step(t, &r);
         if (status != BEAM_OK && status != BEAM_ENUMERIC) /* the step did not happen */
@@ -165,7 +165,7 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         average = average > 0 ? 0.9 * average + 0.1 * spent : spent;
         t->state.seconds += spent;
         if (t->comm->rank == 0)
-            BEAM_TRY(alone(t, beam_metrics_step(metrics, t, &r, (double)r.tokens / spent)));
+            BEAM_TRY(alone(t, beam_metrics_step(metrics, t, &r, spent, t->data_seconds - waited)));
         const bool last = t->state.step == t->total_steps;
         if (due(t->state.step, c->logging_steps) || last || r.skipped)
             beam_progress(t, &r, (double)r.tokens / spent, average);
@@ -197,6 +197,11 @@ static void describe(beam_trainer *t)
               t->config->model_name_or_path, 1e-6 * (double)all, 1e-6 * (double)trained,
               (long long)beam_loader_rows(t->train), (long long)t->config->cutoff_len,
               (long long)t->total_steps);
+    int64_t targets, tokens;
+    beam_loader_count(t->train, 0, beam_loader_rows(t->train), &targets, &tokens);
+    beam_info("rows: %.1f%% of their places hold tokens, %.1f%% of the tokens are targets",
+              100.0 * (double)tokens / ((double)beam_loader_rows(t->train) * (double)t->config->cutoff_len),
+              100.0 * (double)targets / (double)tokens);
     const double mib = 1 << 20;
     beam_info("memory: parameters %.1f MiB, gradients %.1f, optimizer %.1f, activations %.1f, scratch %.1f",
               (double)m.parameters / mib, (double)(m.gradients + t->sum.tree.bytes + t->sum.bytes) / mib,
@@ -236,10 +241,14 @@ static beam_status open_output(const beam_trainer *t, char **origins, beam_metri
     return beam_metrics_open(metrics, t->config, t->state.step);
 }
 
-static void describe_end(const beam_trainer *t)
+/* `seconds`: of this process's steps. */
+static void describe_end(const beam_trainer *t, double seconds)
 {
     const double mib = 1 << 20;
     beam_info("memory: at most %.1f MiB were in use", (double)beam_host_memory_peak() / mib);
+    if (seconds > 0)
+        beam_info("data: steps waited %.2f s for it, %.2f%% of their time", t->data_seconds,
+                  100 * t->data_seconds / seconds);
     if (t->comm->size > 1)
         beam_info("ranks: this one sent %.1f MiB and waited %.1f s for others", (double)t->comm->sent / mib,
                   t->comm->waited);
@@ -260,9 +269,10 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     if (!status)
         status = beam_comm_verdict(comm, leads ? open_output(&t, origins, &metrics) : BEAM_OK);
     if (!status) {
+        const double before = t.state.seconds;
         describe(&t);
         status = steps(&t, &metrics, stop_after);
-        describe_end(&t);
+        describe_end(&t, t.state.seconds - before);
     }
     if (status)
         beam_metrics_abandon(&metrics);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "model/load.h"
 #include "optim/clip.h"
@@ -88,7 +89,9 @@ static beam_status run_leaf(beam_trainer *t, int64_t row, double penalty, const 
     const double layers = (double)beam_moe_layers(beam_model_config_of(t->model));
     const beam_batch *batch;
     beam_forward_result result;
+    const double began = beam_seconds();
     BEAM_TRY(beam_loader_read(t->train, row, -1, &batch));
+    t->data_seconds += beam_seconds() - began;
     const double share = (double)batch->counted_total / (double)r->tokens;
     const int64_t group = union_group(c, batch);
     const double unions = share / (layers * (double)union_groups(batch, group));
@@ -220,7 +223,9 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
     const int64_t rows = beam_trainer_step_rows(t);
     *out = (beam_step_result){.penalty = penalty_now(t),
                               .learning_rate = beam_learning_rate(&t->schedule, t->state.step + 1)};
+    const double began = beam_seconds();
     beam_loader_count(t->train, t->state.rows, rows, &out->targets, &out->tokens);
+    t->data_seconds += beam_seconds() - began;
     set_form(t);
     memset(t->active, 0, (size_t)beam_moe_layers(beam_model_config_of(t->model)) * sizeof *t->active);
     memset(t->sums, 0, (size_t)(t->leaves.n + 1 + t->shard.units) * sizeof *t->sums);

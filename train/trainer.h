@@ -37,9 +37,10 @@ typedef struct {
     beam_checkpoint_state state;
     int64_t total_steps;
     beam_leaf_sums leaves;
-    double *sums;   /* [leaves.n + 1 + units of the shard] of the last step, over all ranks: losses,
-                       [moe layers][BEAM_STAT_EXPERTS + E], stop requests, squares of gradients */
-    double *active; /* [moe layers] kept experts per token in the last step */
+    double *sums;        /* [leaves.n + 1 + units of the shard] of the last step, over all ranks: losses,
+                            [moe layers][BEAM_STAT_EXPERTS + E], stop requests, squares of gradients */
+    double *active;      /* [moe layers] kept experts per token in the last step */
+    double data_seconds; /* that steps of this process have waited for data */
 } beam_trainer;
 
 /* What one step did. task_loss is the mean over the step's targets, in nats; mask_loss is L_reg,

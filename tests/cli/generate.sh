@@ -70,6 +70,12 @@ sed -i "s/\"eos_token_id\": 50/\"eos_token_id\": $first/" eos.json
 expect 0 "\"ids\":[$first],\"text\"" generate --model random:eos.json --ids 3,4 --max-new-tokens 8 --json
 check "which ends the text" grep -q '"finish":"eos"' out
 
+# A question is the conversation up to the answer: 257 user 10 hi 256 257 assistant 10.
+"$beam" generate --model masked --max-new-tokens 9 --ignore-eos --json --chat hi >asked
+"$beam" generate --model masked --max-new-tokens 9 --ignore-eos --json \
+    --ids 257,117,115,101,114,10,104,105,256,257,97,115,115,105,115,116,97,110,116,10 >given
+check "a question is a conversation" test "$(new_ids asked)" = "$(new_ids given)"
+expect 2 "--chat: expected at least one byte" generate --model masked --chat ""
 expect 2 "which prompt?" generate --model masked
 expect 2 "which prompt?" generate --model masked --ids 1 --prompt a
 expect 2 "which model?" generate --ids 1

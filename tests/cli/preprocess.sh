@@ -36,16 +36,26 @@ mkfifo pipe.h5
 expect 5 "pipe.h5: exists and is not a regular file" preprocess text.txt --out pipe.h5
 check "it is still a pipe" test -p pipe.h5
 
+# Conversations: the assistant's words are learned.
+printf '{"messages":[{"role":"user","content":"hi <|eos|>"},{"role":"assistant","content":"ho"}]}\n' >chat.jsonl
+printf '{"messages":[{"role":"user","content":"alone"}]}\n{"messages":"none"}\n' >>chat.jsonl
+expect 3 'chat.jsonl:3: "messages" is not a list' preprocess chat.jsonl --out chat.h5
+expect 0 "chat.h5: 1 documents, 31 tokens, 9.7% of them trained" preprocess chat.jsonl --out chat.h5 --max-bad-rows 1 --show 1
+check "its targets" grep -q '^«ho<|eos|>»$' out
+check "the question is no target" grep -q '^hi <|eos|><|eos|><|bos|>assistant$' out
+check "what teaches nothing" grep -q '1 conversations with nothing to learn' out
+
 # A configuration names the texts.
 mkdir books
 printf '{"text":"one"}\n{"text":"two"}\n' >books/train.jsonl
 cp books/train.jsonl books/valid.jsonl
 printf 'model_name_or_path: m\ndataset: books/train.jsonl\neval_dataset: valid.h5\n' >run.yaml
 expect 0 "books/train.h5: 2 documents, 8 tokens" preprocess run.yaml --show 1
+check "how full rows are" grep -q '^books/train.h5: 1 rows of 2048 tokens per epoch, 0.4% full$' out
 check "the next command" grep -q '^train on it: beam train run.yaml dataset=books/train.h5$' out
 check "it is shown" grep -q '^--- document 0: 4 tokens, 3 trained' out
 expect 0 "named.h5: 2 documents" preprocess run.yaml --out named.h5 eval_dataset=books/valid.jsonl
-check "both texts" grep -q '^books/valid.h5: 2 documents, 8 tokens$' out
+check "both texts" grep -q '^books/valid.h5: 2 documents, 8 tokens, 75.0% of them trained$' out
 check "both in the next command" grep -q ' dataset=named.h5 eval_dataset=books/valid.h5$' out
 cp run.yaml run.yml
 expect 0 "data.h5: 20 documents" preprocess run.yml dataset=text.txt --separator '<end>' --out data.h5

@@ -1,6 +1,8 @@
 /* Lines of ids and multiple-choice questions: what is accepted, and file and line of what is not. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "data/cmocka_all.h"
 #include "data/ids.h"
@@ -89,6 +91,26 @@ static void a_zero_byte_is_no_end(void **state)
                      BEAM_EDATA);
 }
 
+static long peak_kib(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
+/* 1 GiB of zero bytes that take no room on disk: nothing of a line beyond 16 MiB is kept. */
+static void a_long_line_is_not_held(void **state)
+{
+    (void)state;
+    const char *path = scratch_write("long.jsonl", "{\"ids\": [1]}\n", 13);
+    const long before = peak_kib();
+    beam_id_lines l;
+    assert_int_equal(truncate(path, (off_t)1 << 30), 0);
+    assert_int_equal(beam_ids_read(path, VOCAB, &l), BEAM_EDATA);
+    assert_true(message_has("long.jsonl:2: the line has more than 16777216 bytes"));
+    assert_true(peak_kib() - before < 256 * 1024);
+}
+
 static void nothing_to_read(void **state)
 {
     (void)state;
@@ -154,10 +176,10 @@ static void wrong_questions_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_come_back),           cmocka_unit_test(more_lines_than_the_first_allocation),
-        cmocka_unit_test(wrong_lines_are_named),     cmocka_unit_test(a_zero_byte_is_no_end),
-        cmocka_unit_test(nothing_to_read),           cmocka_unit_test(questions_come_back),
-        cmocka_unit_test(wrong_questions_are_named),
+        cmocka_unit_test(lines_come_back),         cmocka_unit_test(more_lines_than_the_first_allocation),
+        cmocka_unit_test(wrong_lines_are_named),   cmocka_unit_test(a_zero_byte_is_no_end),
+        cmocka_unit_test(a_long_line_is_not_held), cmocka_unit_test(nothing_to_read),
+        cmocka_unit_test(questions_come_back),     cmocka_unit_test(wrong_questions_are_named),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -72,6 +72,92 @@ static void documents_become_tokens(void **state)
     beam_tokens_free(&t);
 }
 
+/* The ids and targets of a chat file, as text: <b> begins a message, <e> ends it, targets are upper case. */
+static const char *chats_shown(const char *rows, beam_preprocess_stats *stats, int64_t max_bad_rows)
+{
+    static char shown[512];
+    const char *inputs[] = {scratch_text("chat.jsonl", rows)};
+    beam_preprocess_options o = options(inputs, 1);
+    beam_tokens t;
+    size_t n = 0;
+    o.text.max_bad_rows = max_bad_rows;
+    if (beam_preprocess(&o, stats) != BEAM_OK)
+        return beam_last_error();
+    assert_int_equal(beam_tokens_read(o.output, &t), BEAM_OK);
+    for (int64_t i = 0; i < t.tokens; i++) {
+        const int c = t.id[i];
+        const char *special = c == 256 ? (t.loss[i] ? "<E>" : "<e>") : "<b>";
+        if (c > 255)
+            n += (size_t)snprintf(shown + n, sizeof shown - n, "%s", special);
+        else
+            n += (size_t)snprintf(shown + n, sizeof shown - n, "%c", t.loss[i] ? c - 'a' + 'A' : c);
+    }
+    beam_tokens_free(&t);
+    return shown;
+}
+
+static void the_assistant_is_learned(void **state)
+{
+    (void)state;
+    beam_preprocess_stats stats;
+    assert_string_equal(
+        chats_shown(
+            "{\"messages\": [{\"role\": \"system\", \"content\": \"be kind\"},"
+            "{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", \"content\": \"ho\"},"
+            "{\"role\": \"tool\", \"content\": \"\"}, {\"role\": \"assistant\", \"content\": \"\"}]}\n",
+            &stats, 0),
+        "<b>system\nbe kind<e><b>user\nhi<e><b>assistant\nHO<E><b>tool\n<e><b>assistant\n<E>");
+    assert_int_equal(stats.trained, 4);
+    assert_string_equal(
+        chats_shown("{\"messages\": [{\"role\": \"assistant\", \"content\": \"no\", \"loss\": false},"
+                    "{\"role\": \"user\", \"content\": \"<|bos|>assistant\", \"loss\": 0},"
+                    "{\"role\": \"assistant\", \"content\": \"yes\", \"loss\": 1}]}",
+                    &stats, 0),
+        "<b>assistant\nno<e><b>user\n<|bos|>assistant<e><b>assistant\nYES<E>");
+}
+
+static void what_teaches_nothing_is_left_out(void **state)
+{
+    (void)state;
+    beam_preprocess_stats stats;
+    static const char rows[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"
+        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\", \"loss\": false}]}\n"
+        "{\"text\": \"cd\", \"messages\": 3}\n";
+    assert_string_equal(chats_shown(rows, &stats, 0), "cD<E>");
+    assert_int_equal(stats.untaught, 2);
+    assert_int_equal(stats.documents, 1);
+}
+
+static void bad_conversations_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *messages, *wrong;
+    } bad[] = {
+        {"[]", "\"messages\" is not a list"},
+        {"{}", "\"messages\" is not a list"},
+        {"[3]", "message 0: \"role\" is not"},
+        {"[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"king\", \"content\": \"a\"}]",
+         "message 1: \"role\" is not"},
+        {"[{\"role\": \"user\\u0000\", \"content\": \"a\"}]", "message 0: \"role\" is not"},
+        {"[{\"role\": \"user\", \"content\": null}]", "message 0: \"content\" is not"},
+        {"[{\"role\": \"user\", \"content\": \"a\", \"loss\": true}]", "only messages of the assistant"},
+        {"[{\"role\": \"assistant\", \"content\": \"a\", \"loss\": 2}]", "\"loss\" is not true"},
+        {"[{\"role\": \"assistant\", \"content\": \"a\", \"loss\": \"1\"}]", "\"loss\" is not true"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char rows[256];
+        beam_preprocess_stats stats;
+        snprintf(rows, sizeof rows, "{\"text\": \"x\"}\n{\"messages\": %s}\n", bad[i].messages);
+        const char *said = chats_shown(rows, &stats, 0);
+        assert_non_null(strstr(said, "chat.jsonl:2: "));
+        assert_non_null(strstr(said, bad[i].wrong));
+        assert_string_equal(chats_shown(rows, &stats, 1), "x<E>");
+        assert_int_equal(stats.bad_rows, 1);
+    }
+}
+
 static void documents_can_be_held_out(void **state)
 {
     (void)state;
@@ -179,9 +265,15 @@ static void show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_byte_tokenizer),        cmocka_unit_test(documents_become_tokens),
-        cmocka_unit_test(documents_can_be_held_out), cmocka_unit_test(unusable_options_are_refused),
-        cmocka_unit_test(bad_rows_add_up),           cmocka_unit_test(show),
+        cmocka_unit_test(the_byte_tokenizer),
+        cmocka_unit_test(documents_become_tokens),
+        cmocka_unit_test(documents_can_be_held_out),
+        cmocka_unit_test(the_assistant_is_learned),
+        cmocka_unit_test(what_teaches_nothing_is_left_out),
+        cmocka_unit_test(bad_conversations_are_named),
+        cmocka_unit_test(unusable_options_are_refused),
+        cmocka_unit_test(bad_rows_add_up),
+        cmocka_unit_test(show),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -15,7 +15,7 @@
 #include "train/metrics.h"
 #include "train/tiny_run.h"
 
-enum { STEP_VALUES = 8 + 2, EVAL_VALUES = 4 }; /* without balance_loss; two layers */
+enum { STEP_VALUES = 9 + 2, EVAL_VALUES = 4 }; /* without balance_loss; two layers */
 
 static char *read_metrics(const beam_config *c)
 {

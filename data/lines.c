@@ -1,0 +1,55 @@
+#include "data/lines.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static beam_status append(beam_lines *l, const char *bytes, size_t n)
+{
+    if (l->size + n + 1 > l->room) {
+        const size_t room = 2 * (l->size + n + 1);
+        char *p = realloc(l->bytes, room);
+        if (!p)
+            return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: no memory for %zu bytes", l->path, (long long)l->number,
+                             l->size + n);
+        l->bytes = p;
+        l->room = room;
+    }
+    memcpy(l->bytes + l->size, bytes, n);
+    l->size += n;
+    l->bytes[l->size] = '\0';
+    return BEAM_OK;
+}
+
+beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end)
+{
+    const size_t before = l->size;
+    *fits = true;
+    *end = true;
+    for (bool newline = false; !newline;) {
+        const char *bytes;
+        size_t n;
+        BEAM_TRY(beam_source_peek(l->source, &bytes, &n));
+        if (n == 0)
+            break;
+        l->number += *end;
+        *end = false;
+        const char *stop = memchr(bytes, '\n', n);
+        newline = stop != NULL;
+        n = stop ? (size_t)(stop - bytes) + 1 : n;
+        *fits = *fits && n <= limit - l->size;
+        if (*fits)
+            BEAM_TRY(append(l, bytes, n));
+        else
+            l->size = before;
+        beam_source_skip(l->source, n);
+    }
+    return BEAM_OK;
+}
+
+bool beam_lines_blank(const beam_lines *l)
+{
+    for (size_t i = 0; i < l->size; i++)
+        if (l->bytes[i] != ' ' && l->bytes[i] != '\t' && l->bytes[i] != '\r' && l->bytes[i] != '\n')
+            return false;
+    return true;
+}

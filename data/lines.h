@@ -1,0 +1,26 @@
+/* Lines of a file, of bounded length, through a beam_source. */
+#ifndef BEAM_DATA_LINES_H
+#define BEAM_DATA_LINES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "data/text_source.h"
+
+typedef struct {
+    const char *path; /* for messages */
+    beam_source *source;
+    char *bytes; /* what was read, followed by a zero byte; free it */
+    size_t size, room;
+    int64_t number; /* of the line read last, from 1 */
+} beam_lines;
+
+/* Appends the next line with its newline to l->bytes, which may grow to `limit` bytes. Of a line that does
+ * not fit nothing is kept in the end, its rest is passed over, and *fits is false. *end: there was no line.
+ * BEAM_ENOMEM, or what beam_source_peek fails with. */
+beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end);
+
+/* Whether there is nothing but blanks and ends of lines. */
+bool beam_lines_blank(const beam_lines *l);
+
+#endif

@@ -1,0 +1,216 @@
+"""Many rows by several processes: blocks of lines go out, token arrays come back in order, so the result is the same
+with any number of processes."""
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from . import DataError, RowError, encode, rows, sources
+
+
+COUNTS = ("rows", "long", "untrained", "shortened")
+
+
+@dataclass
+class Plan:
+    """What to read, and how its rows are chosen."""
+    inputs: list                     # (path, weight)
+    settings: encode.Settings
+    style: str = "auto"
+    text_field: str = "text"
+    separator: str | None = None
+    source_weights: dict = field(default_factory=dict)
+    valid: float = 0.0               # share of documents held out
+    seed: int = 42
+    max_bad_rows: int = 0
+    processes: int = 1
+
+
+@dataclass
+class Part:
+    """Documents of a block of input `number`. copies: how often each is taken; held: for the validation file."""
+    number: int
+    path: str
+    ids: list = field(default_factory=list)
+    loss: list = field(default_factory=list)
+    lengths: list = field(default_factory=list)
+    copies: list = field(default_factory=list)
+    held: list = field(default_factory=list)
+    bad: list = field(default_factory=list)  # (line, what is wrong)
+    counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+
+
+def _uniform(seed, purpose, data):
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.blake2b(f"{seed} {purpose} ".encode() + data, digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64
+
+
+class Worker:
+    """What each process keeps: the tokenizer and the template."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.encoder = encode.Encoder(plan.settings)
+
+    def _parse(self, block):
+        """(line, Row or RowError) of each line that is not blank."""
+        for number, line in enumerate(block.lines, block.first):
+            if number in block.too_long:
+                yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB")
+            elif line.strip():
+                try:
+                    yield number, self._row(line, block.plain)
+                except RowError as e:
+                    yield number, e
+
+    def _row(self, line, plain):
+        if not plain:
+            return rows.parse(line, self.plan.style, self.plan.text_field)
+        try:
+            return rows.Row(text=line.decode("utf-8"))
+        except UnicodeDecodeError as e:
+            raise RowError(f"not UTF-8 (byte {e.start + 1} of the text)") from None
+
+    def _copies(self, weight, source, place):
+        weight *= self.plan.source_weights.get(source, 1.0)
+        return int(weight) + (_uniform(self.plan.seed, "copies", place.encode()) < weight % 1)
+
+    def work(self, task):
+        """The Part of a block. Equal documents are held out together, so that no copy of one is trained on."""
+        number, weight, block = task
+        part = Part(number, block.path)
+        parsed = list(self._parse(block))
+        good = [(line, row) for line, row in parsed if not isinstance(row, RowError)]
+        part.bad = [(line, str(row)) for line, row in parsed if isinstance(row, RowError)]
+        part.counts["rows"] = len(parsed)
+        for (line, row), sample in zip(good, self.encoder.encode([row for _, row in good])):
+            if isinstance(sample, RowError):
+                part.bad.append((line, str(sample)))
+            elif sample.why:
+                part.counts[sample.why] += 1
+            else:
+                self._take(part, sample, self._copies(weight, row.source, f"{number} {line}"))
+        part.bad.sort()
+        part.ids = np.concatenate(part.ids or [np.zeros(0, np.int32)])
+        part.loss = np.frombuffer(b"".join(part.loss), np.uint8)
+        return part
+
+    def _take(self, part, sample, copies):
+        ids = np.array(sample.ids, np.int32)
+        part.counts["shortened"] += sample.shortened
+        part.ids.append(ids)
+        part.loss.append(bytes(sample.loss))
+        part.lengths.append(len(ids))
+        part.copies.append(copies)
+        part.held.append(_uniform(self.plan.seed, "held out", ids.tobytes()) < self.plan.valid)
+
+
+_worker = None  # of this process
+
+
+def _start(plan):
+    global _worker
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _worker = Worker(plan)
+
+
+def _work(task):
+    return _worker.work(task)
+
+
+def _tasks(plan, progress):
+    done = 0
+    for number, (path, weight) in enumerate(plan.inputs):
+        for block, read in sources.blocks(path, plan.separator):
+            progress.update(done + read - progress.n)
+            yield number, weight, block
+        done += Path(path).stat().st_size
+
+
+def _parts(plan, tasks):
+    """The Part of every task, in their order; only a few tasks are under way at a time."""
+    if plan.processes == 1:
+        _start(plan)
+        yield from map(_work, tasks)
+        return
+    room, over = threading.Semaphore(4 * plan.processes), threading.Event()
+
+    def admitted():
+        for task in tasks:
+            room.acquire()
+            if over.is_set():
+                return
+            yield task
+
+    with multiprocessing.get_context("spawn").Pool(plan.processes, _start, (plan,)) as pool:
+        try:
+            for part in pool.imap(_work, admitted()):
+                room.release()
+                yield part
+        finally:  # the pool waits for the thread that takes tasks, which may be waiting for room
+            over.set()
+            room.release()
+
+
+class Result:
+    """Everything that was read."""
+
+    def __init__(self, plan):
+        self.parts, self.bad = [], []
+        self.counts = [dict.fromkeys(COUNTS, 0) for _ in plan.inputs]
+        self.seconds = 0.0
+        self.vocab, self.tokenizer, self.template_hash = 0, "", ""
+
+    def documents(self, held):
+        """(ids, loss, lengths) of the documents for training, or of those held out, each as often as it is taken:
+        first all once, then the second copies, and so on."""
+        ids, loss, lengths, k = [], [], [], 0
+        while True:
+            before = len(lengths)
+            for part in self.parts:
+                chosen = np.array([c > k and h == held and not (held and k) for c, h in zip(part.copies, part.held)], bool)
+                if chosen.any():
+                    tokens = np.repeat(chosen, part.lengths)
+                    ids.append(part.ids[tokens])
+                    loss.append(part.loss[tokens])
+                    lengths.append(np.array(part.lengths)[chosen])
+            if len(lengths) == before:
+                break
+            k += 1
+        if not lengths:
+            return np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.int64)
+        return np.concatenate(ids), np.concatenate(loss), np.concatenate(lengths)
+
+
+def _add(plan, part, result):
+    result.bad += [f"{part.path}:{line}: {what}" for line, what in part.bad]
+    if len(result.bad) > plan.max_bad_rows:
+        raise DataError(f"{result.bad[plan.max_bad_rows]}; repair it, or leave it out with --max-bad-rows")
+    for key in COUNTS:
+        result.counts[part.number][key] += part.counts[key]
+    result.parts.append(part)
+
+
+def run(plan):
+    """Reads all inputs. DataError once there are more bad rows than the plan allows."""
+    result, began = Result(plan), time.monotonic()
+    encoder = encode.Encoder(plan.settings)  # what is wrong with the settings shows here, once
+    result.vocab, result.tokenizer, result.template_hash = encoder.vocab, encoder.name, encoder.template_hash
+    total = sum(Path(path).stat().st_size for path, _ in plan.inputs)
+    often = 0.5 if sys.stderr.isatty() else 10
+    with tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, mininterval=often) as progress:
+        with contextlib.closing(_parts(plan, _tasks(plan, progress))) as parts:
+            for part in parts:
+                _add(plan, part, result)
+        progress.update(total - progress.n)
+    result.seconds = time.monotonic() - began
+    return result
