@@ -1,47 +1,59 @@
 #include "data/ids.h"
 
-#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/json.h"
+#include "data/text_source.h"
 
 enum { LINE_LIMIT = 1 << 24 }; /* bytes */
 
 /* Takes the object of line `number`; `where` is "FILE:LINE" for messages. */
 typedef beam_status (*line_taker)(void *context, const char *where, long number, const json_t *object);
 
-static beam_status take_line(const char *path, long number, const char *line, size_t size, line_taker take,
+static beam_status take_line(const char *where, long number, const beam_buffer *line, line_taker take,
                              void *context)
 {
-    char where[1200];
     json_t *root;
-    snprintf(where, sizeof where, "%.1100s:%ld", path, number);
-    if (size > LINE_LIMIT)
-        return BEAM_FAIL(BEAM_EDATA, "%s: the line has more than %d bytes", where, LINE_LIMIT);
-    BEAM_TRY(beam_json_parse(where, line, size, BEAM_EDATA, &root));
+    BEAM_TRY(beam_json_parse(where, line->bytes, line->size, BEAM_EDATA, &root));
     const beam_status status = take(context, where, number, root);
     json_decref(root);
     return status;
 }
 
+static bool is_blank(const beam_buffer *line)
+{
+    return strspn(line->bytes, " \t\r\n") == line->size;
+}
+
+static beam_status read_lines(beam_source *source, const char *path, beam_buffer *line, line_taker take,
+                              void *context)
+{
+    for (long number = 1;; number++) {
+        char where[1200];
+        bool fits, end;
+        line->size = 0;
+        BEAM_TRY(beam_source_line(source, LINE_LIMIT, line, &fits, &end));
+        if (end)
+            return BEAM_OK;
+        snprintf(where, sizeof where, "%.1100s:%ld", path, number);
+        if (!fits)
+            return BEAM_FAIL(BEAM_EDATA, "%s: the line has more than %d bytes", where, LINE_LIMIT);
+        if (!is_blank(line))
+            BEAM_TRY(take_line(where, number, line, take, context));
+    }
+}
+
 static beam_status each_line(const char *path, line_taker take, void *context)
 {
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", path, strerror(errno));
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
-    beam_status status = BEAM_OK;
-    for (long number = 1; !status && (size = getline(&line, &capacity, f)) >= 0; number++)
-        if (strspn(line, " \t\r\n") < (size_t)size)
-            status = take_line(path, number, line, (size_t)size, take, context);
-    if (!status && !feof(f)) /* also a line for which there is no memory */
-        status = BEAM_FAIL(BEAM_EIO, "%s: cannot read: %s", path, strerror(errno));
-    free(line);
-    fclose(f);
+    beam_source *source;
+    beam_buffer line = {0};
+    BEAM_TRY(beam_source_open(path, false, &source));
+    const beam_status status = read_lines(source, path, &line, take, context);
+    free(line.bytes);
+    beam_source_close(source);
     return status;
 }
 

@@ -5,43 +5,58 @@
 
 #include "data/file.h"
 
-enum { MAX_DEPTH = 16, MAX_VALUES = 4000000 };
+enum { MAX_DEPTH = 16 };
 
-/* Counts before Jansson allocates: a small file of brackets would become a thousand times larger in memory.
- */
-static beam_status check_extent(const char *path, const char *bytes, size_t size, beam_status error)
+/* Bytes that Jansson takes for what begins or follows with this character, in round numbers. */
+static int64_t cost_of(char c)
 {
-    int64_t depth = 0, values = 0;
+    switch (c) {
+    case '{':
+        return 256;
+    case '[':
+        return 128;
+    case ':':
+        return 96;
+    case ',':
+        return 32;
+    default:
+        return 0;
+    }
+}
+
+const char *beam_json_excess(const char *bytes, size_t size, int max_depth)
+{
+    enum { STRING_COST = 3 }; /* a byte of text stands in a growing buffer and in the value */
+    int64_t depth = 0, cost = 0;
     bool in_string = false;
     for (size_t i = 0; i < size; i++) {
         const char c = bytes[i];
         if (in_string) {
+            cost += STRING_COST;
             if (c == '\\')
                 i++;
             else if (c == '"')
                 in_string = false;
-            continue;
+        } else {
+            in_string = c == '"';
+            cost += cost_of(c);
+            depth += (c == '{' || c == '[') - (c == '}' || c == ']');
         }
-        if (c == '"')
-            in_string = true;
-        else if (c == '{' || c == '[')
-            depth++, values++;
-        else if (c == '}' || c == ']')
-            depth--;
-        else if (c == ',')
-            values++;
-        if (depth > MAX_DEPTH)
-            return BEAM_FAIL(error, "%s: JSON nested deeper than %d", path, MAX_DEPTH);
-        if (values > MAX_VALUES)
-            return BEAM_FAIL(error, "%s: more than %d JSON values", path, MAX_VALUES);
+        if (depth > max_depth)
+            return "JSON nested too deep";
+        if (cost > BEAM_JSON_MEMORY)
+            return "JSON with too many values";
     }
-    return BEAM_OK;
+    return NULL;
 }
 
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error, json_t **out)
 {
     *out = NULL;
-    BEAM_TRY(check_extent(path, bytes, size, error));
+    const char *excess = beam_json_excess(bytes, size, MAX_DEPTH);
+    if (excess)
+        return BEAM_FAIL(error, "%s: %s; at most %d levels and %d MiB of memory are accepted", path, excess,
+                         MAX_DEPTH, BEAM_JSON_MEMORY >> 20);
     json_error_t wrong;
     json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &wrong);
     if (!root && json_error_code(&wrong) == json_error_out_of_memory)

@@ -17,6 +17,10 @@
 
 #include "core/status.h"
 
+/* Memory that the values of one text may take, estimated before Jansson allocates: empty objects would become
+ * a hundred times larger than their text. A safetensors header of 50,000 tensors fits. */
+enum { BEAM_JSON_MEMORY = 1 << 26 };
+
 typedef struct {
     const json_t *json; /* an object */
     const char *path;   /* of the file, for messages */
@@ -25,13 +29,18 @@ typedef struct {
 } beam_json_object;
 
 /* Reads a file of at most `limit` bytes whose top level is an object. `error` if it is not JSON, nested
- * deeper than 16, or has more than 4 million values; BEAM_EIO if it cannot be read. Release with
+ * deeper than 16, or would take more than BEAM_JSON_MEMORY; BEAM_EIO if it cannot be read. Release with
  * beam_json_free. */
 beam_status beam_json_read(const char *path, size_t limit, beam_status error, json_t **out);
 
 /* The same for bytes already in memory; `path` is for messages. */
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error,
                             json_t **out);
+
+/* Why the text must not be parsed: nested deeper than max_depth, or beyond BEAM_JSON_MEMORY. NULL if it may
+ * be.
+ */
+const char *beam_json_excess(const char *bytes, size_t size, int max_depth);
 
 void beam_json_free(json_t *root);
 

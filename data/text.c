@@ -1,13 +1,13 @@
 #include "data/text.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/file.h"
+#include "data/json.h"
 #include "data/text_source.h"
 
 struct beam_text {
@@ -15,9 +15,8 @@ struct beam_text {
     beam_text_options options;
     bool json;
     beam_source *source;
-    char *bytes; /* the line or document under construction */
-    size_t size, room;
-    int64_t line; /* number of the line read last, from 1 */
+    beam_buffer text; /* the line or document under construction */
+    int64_t line;     /* number of the line read last, from 1 */
     int64_t bad_rows;
     json_t *row; /* holds the document that was handed out last */
 };
@@ -59,7 +58,7 @@ void beam_text_close(beam_text *t)
         return;
     beam_source_close(t->source);
     json_decref(t->row);
-    free(t->bytes);
+    free(t->text.bytes);
     free(t);
 }
 
@@ -83,56 +82,35 @@ static beam_status bad_row(beam_text *t, int64_t line, const char *what)
                      (long long)line, what);
 }
 
-static beam_status append(beam_text *t, const char *bytes, size_t n)
+/* Whether one more malformed document may be left out. */
+static bool may_be_bad(const beam_text *t)
 {
-    if (t->size + n + 1 > t->room) {
-        const size_t room = 2 * (t->size + n + 1);
-        char *p = realloc(t->bytes, room);
-        if (!p)
-            return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: no memory for a document of %zu bytes", t->path,
-                             (long long)t->line, t->size + n);
-        t->bytes = p;
-        t->room = room;
-    }
-    memcpy(t->bytes + t->size, bytes, n);
-    t->size += n;
-    t->bytes[t->size] = '\0';
-    return BEAM_OK;
+    return t->bad_rows < t->options.max_bad_rows;
 }
 
-/* Appends the next line with its newline to t->bytes, which may grow to `limit`; of a line that does not fit
- * the rest is passed over and *fits is false. *end: there was no line. */
+/* Appends the next line to t->text, as beam_source_line does. The rest of a line that does not fit is passed
+ * over, if anything will be read after it. */
 static beam_status append_line(beam_text *t, size_t limit, bool *fits, bool *end)
 {
-    *fits = true;
-    *end = true;
-    for (bool newline = false; !newline;) {
-        const char *bytes;
-        size_t n;
-        BEAM_TRY(beam_source_peek(t->source, &bytes, &n));
-        if (n == 0)
-            break;
-        if (*end)
-            t->line++;
-        *end = false;
-        const char *stop = memchr(bytes, '\n', n);
-        newline = stop != NULL;
-        n = stop ? (size_t)(stop - bytes) + 1 : n;
-        *fits = *fits && n <= limit - t->size;
-        if (*fits)
-            BEAM_TRY(append(t, bytes, n));
-        beam_source_skip(t->source, n);
-    }
-    return BEAM_OK;
+    BEAM_TRY(beam_source_line(t->source, limit, &t->text, fits, end));
+    t->line += !*end;
+    return *fits || !may_be_bad(t) ? BEAM_OK : beam_source_skip_line(t->source);
 }
 
-/* The text of the JSON object in t->bytes, or NULL and what is wrong with it. */
+/* The text of the JSON object in t->text, or NULL and what is wrong with it. */
 static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
 {
+    enum { MAX_DEPTH = 1024 }; /* Jansson walks rows recursively */
     json_error_t error;
     json_decref(t->row);
-    t->row = json_loadb(t->bytes, t->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL,
-                        &error);
+    t->row = NULL;
+    const char *excess = beam_json_excess(t->text.bytes, t->text.size, MAX_DEPTH);
+    if (excess) {
+        snprintf(wrong, wrong_size, "%s", excess);
+        return NULL;
+    }
+    t->row = json_loadb(t->text.bytes, t->text.size,
+                        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     const json_t *text = json_object_get(t->row, t->options.field);
     if (!t->row)
         snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
@@ -159,13 +137,13 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
     for (;;) {
         char wrong[256];
         bool fits, end;
-        t->size = 0;
+        t->text.size = 0;
         BEAM_TRY(append_line(t, BEAM_TEXT_LINE_MAX, &fits, &end));
         if (end)
             return BEAM_OK;
         if (!fits)
             snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
-        else if (is_blank(t->bytes, t->size))
+        else if (is_blank(t->text.bytes, t->text.size))
             continue;
         else if ((*text = parse_row(t, size, wrong, sizeof wrong)))
             return BEAM_OK;
@@ -173,16 +151,16 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
     }
 }
 
-/* Whether the last line of t->bytes, which begins at `from`, is the separator. */
+/* Whether the last line of t->text, which begins at `from`, is the separator. */
 static bool is_separator(const beam_text *t, size_t from)
 {
     const char *separator = t->options.separator;
     if (!separator)
         return false;
-    size_t n = t->size - from;
-    while (n > 0 && (t->bytes[from + n - 1] == '\n' || t->bytes[from + n - 1] == '\r'))
+    size_t n = t->text.size - from;
+    while (n > 0 && (t->text.bytes[from + n - 1] == '\n' || t->text.bytes[from + n - 1] == '\r'))
         n--;
-    return n == strlen(separator) && memcmp(t->bytes + from, separator, n) == 0;
+    return n == strlen(separator) && memcmp(t->text.bytes + from, separator, n) == 0;
 }
 
 size_t beam_utf8_length(const char *bytes, size_t n)
@@ -216,30 +194,33 @@ static bool is_utf8(const char *s, size_t n)
 /* Reads lines up to the next separator. */
 static beam_status next_section(beam_text *t, const char **text, size_t *size)
 {
+    static const char too_long[] = "the document is longer than 1 GiB";
     for (bool end = false; !end;) {
         const char *wrong = NULL;
         int64_t wrong_line = 0, lines = 0;
-        t->size = 0;
+        t->text.size = 0;
         for (bool fits, separated = false; !separated;) {
-            const size_t from = t->size;
+            const size_t from = t->text.size;
             BEAM_TRY(append_line(t, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
             if (end)
                 break;
             separated = fits && is_separator(t, from);
             lines += !separated;
-            if (!wrong && (!fits || !is_utf8(t->bytes + from, t->size - from))) {
-                wrong = fits ? "not UTF-8" : "the document is longer than 1 GiB";
+            if (!fits && !may_be_bad(t))
+                return bad_row(t, t->line, too_long);
+            if (!wrong && (!fits || !is_utf8(t->text.bytes + from, t->text.size - from))) {
+                wrong = fits ? "not UTF-8" : too_long;
                 wrong_line = t->line;
             }
             if (wrong || separated) /* the rest of a document given up is only searched for its end */
-                t->size = wrong ? 0 : from;
+                t->text.size = wrong ? 0 : from;
         }
         if (wrong) {
             BEAM_TRY(bad_row(t, wrong_line, wrong));
         } else if (lines > 0) {
-            t->bytes[t->size] = '\0'; /* where the separator stood */
-            *text = t->bytes;
-            *size = t->size;
+            t->text.bytes[t->text.size] = '\0'; /* where the separator stood */
+            *text = t->text.bytes;
+            *size = t->text.size;
             return BEAM_OK;
         }
     }

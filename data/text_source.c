@@ -103,6 +103,63 @@ void beam_source_skip(beam_source *s, size_t n)
     s->at += n;
 }
 
+static beam_status append(beam_source *s, beam_buffer *to, const char *bytes, size_t n)
+{
+    if (to->size + n + 1 > to->room) {
+        const size_t room = 2 * (to->size + n + 1);
+        char *p = realloc(to->bytes, room);
+        if (!p)
+            return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for a document of %zu bytes", s->path, to->size + n);
+        to->bytes = p;
+        to->room = room;
+    }
+    memcpy(to->bytes + to->size, bytes, n);
+    to->size += n;
+    to->bytes[to->size] = '\0';
+    return BEAM_OK;
+}
+
+/* The bytes up to the end of the line, or as many of them as there are now; *n = 0 at the end of the file. */
+static beam_status peek_line(beam_source *s, const char **bytes, size_t *n, bool *newline)
+{
+    BEAM_TRY(beam_source_peek(s, bytes, n));
+    const char *stop = *n ? memchr(*bytes, '\n', *n) : NULL;
+    *newline = stop != NULL;
+    *n = stop ? (size_t)(stop - *bytes) + 1 : *n;
+    return BEAM_OK;
+}
+
+beam_status beam_source_line(beam_source *s, size_t limit, beam_buffer *to, bool *fits, bool *end)
+{
+    *fits = true;
+    *end = true;
+    for (bool newline = false; !newline;) {
+        const char *bytes;
+        size_t n;
+        BEAM_TRY(peek_line(s, &bytes, &n, &newline));
+        if (n == 0)
+            break;
+        *end = false;
+        *fits = n <= limit - to->size;
+        if (!*fits)
+            break;
+        BEAM_TRY(append(s, to, bytes, n));
+        beam_source_skip(s, n);
+    }
+    return BEAM_OK;
+}
+
+beam_status beam_source_skip_line(beam_source *s)
+{
+    size_t n = 1;
+    for (bool newline = false; n > 0 && !newline;) {
+        const char *bytes;
+        BEAM_TRY(peek_line(s, &bytes, &n, &newline));
+        beam_source_skip(s, n);
+    }
+    return BEAM_OK;
+}
+
 uint64_t beam_source_bytes_read(const beam_source *s)
 {
     return s->bytes_read;

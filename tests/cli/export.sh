@@ -20,6 +20,13 @@ check "exporting again gives the same bytes" cmp masked/model.safetensors again/
 mkdir there
 expect 0 "there: the model" export --run masks-run/checkpoint-000003 --out there
 
+# What a base folder links to is not what it holds, and does not belong into an export.
+echo secret >secret
+ln -sf ../secret base/LICENSE
+expect 4 "base/LICENSE: is a symbolic link" export --run masks-run --out leaking
+check "nothing is left of it" test ! -e leaking
+rm base/LICENSE
+
 # Masks alone.
 expect 0 "it belongs to the base model base" export --run masks-run --out adapter --adapter-only
 expect 0 "masks alone   adapter" inspect adapter
