@@ -7,8 +7,10 @@
 
 enum { MAX_DEPTH = 16 };
 
-/* Bytes that Jansson takes for what begins or follows with this character, in round numbers. */
-static int64_t cost_of(char c)
+const char beam_json_no_memory[] = "no memory to parse it";
+
+/* An upper bound of the bytes that Jansson takes for what begins with this character, or follows it. */
+static size_t cost_of(char c)
 {
     switch (c) {
     case '{':
@@ -18,49 +20,68 @@ static int64_t cost_of(char c)
     case ':':
         return 96;
     case ',':
+        return 64;
+    case '"':
         return 32;
     default:
         return 0;
     }
 }
 
-const char *beam_json_excess(const char *bytes, size_t size, int max_depth)
+/* *memory: an upper bound of what parsing takes. Returns why the text must not be parsed, or NULL. */
+static const char *measure(const char *bytes, size_t size, int max_depth, size_t *memory)
 {
-    enum { STRING_COST = 3 }; /* a byte of text stands in a growing buffer and in the value */
-    int64_t depth = 0, cost = 0;
+    enum { START = 4096, STRING_COST = 4 }; /* a byte of text: a buffer that doubles, and two copies */
+    int64_t depth = 0;
     bool in_string = false;
+    *memory = START;
     for (size_t i = 0; i < size; i++) {
         const char c = bytes[i];
         if (in_string) {
-            cost += STRING_COST;
+            *memory += STRING_COST;
             if (c == '\\')
-                i++;
+                i++, *memory += STRING_COST;
             else if (c == '"')
                 in_string = false;
         } else {
             in_string = c == '"';
-            cost += cost_of(c);
+            *memory += cost_of(c);
             depth += (c == '{' || c == '[') - (c == '}' || c == ']');
         }
         if (depth > max_depth)
             return "JSON nested too deep";
-        if (cost > BEAM_JSON_MEMORY)
+        if (*memory > BEAM_JSON_MEMORY)
             return "JSON with too many values";
     }
+    return NULL;
+}
+
+json_t *beam_json_load(const char *bytes, size_t size, int max_depth, size_t flags, json_error_t *wrong,
+                       const char **excess)
+{
+    size_t memory;
+    *excess = measure(bytes, size, max_depth, &memory);
+    if (*excess)
+        return NULL;
+    void *enough = malloc(memory);
+    free(enough);
+    if (enough)
+        return json_loadb(bytes, size, flags | JSON_REJECT_DUPLICATES, wrong);
+    *excess = beam_json_no_memory;
     return NULL;
 }
 
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error, json_t **out)
 {
     *out = NULL;
-    const char *excess = beam_json_excess(bytes, size, MAX_DEPTH);
+    json_error_t wrong;
+    const char *excess;
+    json_t *root = beam_json_load(bytes, size, MAX_DEPTH, 0, &wrong, &excess);
+    if (excess == beam_json_no_memory)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to parse it", path);
     if (excess)
         return BEAM_FAIL(error, "%s: %s; at most %d levels and %d MiB of memory are accepted", path, excess,
                          MAX_DEPTH, BEAM_JSON_MEMORY >> 20);
-    json_error_t wrong;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &wrong);
-    if (!root && json_error_code(&wrong) == json_error_out_of_memory)
-        return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to parse it", path);
     if (!root)
         return BEAM_FAIL(error, "%s:%d:%d: not valid JSON: %s", path, wrong.line, wrong.column, wrong.text);
     if (!json_is_object(root)) {

@@ -18,8 +18,8 @@
 #include "core/status.h"
 
 /* Memory that the values of one text may take, estimated before Jansson allocates: empty objects would become
- * a hundred times larger than their text. A safetensors header of 50,000 tensors fits. */
-enum { BEAM_JSON_MEMORY = 1 << 26 };
+ * a hundred times larger than their text. A safetensors header of 45,000 tensors and a text of 16 MiB fit. */
+enum { BEAM_JSON_MEMORY = 80 << 20 };
 
 typedef struct {
     const json_t *json; /* an object */
@@ -37,10 +37,13 @@ beam_status beam_json_read(const char *path, size_t limit, beam_status error, js
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error,
                             json_t **out);
 
-/* Why the text must not be parsed: nested deeper than max_depth, or beyond BEAM_JSON_MEMORY. NULL if it may
- * be.
- */
-const char *beam_json_excess(const char *bytes, size_t size, int max_depth);
+/* json_loadb for text from outside, without duplicate keys: what is nested deeper than max_depth or would
+ * take more than BEAM_JSON_MEMORY is not parsed, and neither is anything for which there may not be memory,
+ * because Jansson reads wrong and writes beyond its buffers where an allocation fails in the middle of a
+ * token. *excess: NULL, or which of these it was (beam_json_no_memory for the last). */
+json_t *beam_json_load(const char *bytes, size_t size, int max_depth, size_t flags, json_error_t *wrong,
+                       const char **excess);
+extern const char beam_json_no_memory[];
 
 void beam_json_free(json_t *root);
 

@@ -97,31 +97,32 @@ static beam_status append_line(beam_text *t, size_t limit, bool *fits, bool *end
     return *fits || !may_be_bad(t) ? BEAM_OK : beam_source_skip_line(t->source);
 }
 
-/* The text of the JSON object in t->text, or NULL and what is wrong with it. */
-static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
+/* The text of the JSON object in t->text; or *text = NULL and what is wrong with it. */
+static beam_status parse_row(beam_text *t, const char **text, size_t *size, char *wrong, size_t wrong_size)
 {
     enum { MAX_DEPTH = 1024 }; /* Jansson walks rows recursively */
     json_error_t error;
+    const char *excess;
     json_decref(t->row);
-    t->row = NULL;
-    const char *excess = beam_json_excess(t->text.bytes, t->text.size, MAX_DEPTH);
-    if (excess) {
+    t->row = beam_json_load(t->text.bytes, t->text.size, MAX_DEPTH, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL,
+                            &error, &excess);
+    *text = NULL;
+    if (excess == beam_json_no_memory)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: %s", t->path, (long long)t->line, excess);
+    const json_t *value = json_object_get(t->row, t->options.field);
+    if (excess)
         snprintf(wrong, wrong_size, "%s", excess);
-        return NULL;
-    }
-    t->row = json_loadb(t->text.bytes, t->text.size,
-                        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    const json_t *text = json_object_get(t->row, t->options.field);
-    if (!t->row)
+    else if (!t->row)
         snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
     else if (!json_is_object(t->row))
         snprintf(wrong, wrong_size, "not a JSON object");
-    else if (!text)
+    else if (!value)
         snprintf(wrong, wrong_size, "no key \"%s\"", t->options.field);
-    else if (!json_is_string(text))
+    else if (!json_is_string(value))
         snprintf(wrong, wrong_size, "\"%s\" is not a string", t->options.field);
-    *size = json_string_length(text);
-    return json_string_value(text);
+    *size = json_string_length(value);
+    *text = json_string_value(value);
+    return BEAM_OK;
 }
 
 static bool is_blank(const char *s, size_t n)
@@ -141,11 +142,13 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
         BEAM_TRY(append_line(t, BEAM_TEXT_LINE_MAX, &fits, &end));
         if (end)
             return BEAM_OK;
-        if (!fits)
-            snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
-        else if (is_blank(t->text.bytes, t->text.size))
+        if (fits && is_blank(t->text.bytes, t->text.size))
             continue;
-        else if ((*text = parse_row(t, size, wrong, sizeof wrong)))
+        if (fits)
+            BEAM_TRY(parse_row(t, text, size, wrong, sizeof wrong));
+        else
+            snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
+        if (*text)
             return BEAM_OK;
         BEAM_TRY(bad_row(t, t->line, wrong));
     }
@@ -183,7 +186,7 @@ size_t beam_utf8_length(const char *bytes, size_t n)
     return form[f].length;
 }
 
-static bool is_utf8(const char *s, size_t n)
+bool beam_is_utf8(const char *s, size_t n)
 {
     for (size_t i = 0, length; i < n; i += length)
         if ((length = beam_utf8_length(s + i, n - i)) == 0)
@@ -208,7 +211,7 @@ static beam_status next_section(beam_text *t, const char **text, size_t *size)
             lines += !separated;
             if (!fits && !may_be_bad(t))
                 return bad_row(t, t->line, too_long);
-            if (!wrong && (!fits || !is_utf8(t->text.bytes + from, t->text.size - from))) {
+            if (!wrong && (!fits || !beam_is_utf8(t->text.bytes + from, t->text.size - from))) {
                 wrong = fits ? "not UTF-8" : too_long;
                 wrong_line = t->line;
             }

@@ -63,6 +63,15 @@ static void special_tokens(void **state)
                 scratch_path("special.h5"), NULL);
 }
 
+/* The longest line that is accepted. */
+static void longest_line(void **state)
+{
+    (void)state;
+    static const line_case line = {"longest.jsonl", "{\"text\":\"", "xxxxxxxx", 2097150, "\"}\n", ""};
+    expect_exit(0, "longest.h5", "1 documents, 16777201 tokens", "preprocess", write_case(&line), "--out",
+                scratch_path("longest.h5"), NULL);
+}
+
 /* A frame of `size` zero bytes. */
 static void write_frame(const char *name, size_t size, int window, size_t cut)
 {
@@ -161,8 +170,8 @@ static void results(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_rows), cmocka_unit_test(special_tokens), cmocka_unit_test(compressed_text),
-        cmocka_unit_test(id_lines),  cmocka_unit_test(results),
+        cmocka_unit_test(text_rows),       cmocka_unit_test(longest_line), cmocka_unit_test(special_tokens),
+        cmocka_unit_test(compressed_text), cmocka_unit_test(id_lines),     cmocka_unit_test(results),
     };
     const int failed = cmocka_run_group_tests(tests, scratch_open, scratch_close);
     print_worst();
