@@ -63,9 +63,10 @@ json_t *beam_json_load(const char *bytes, size_t size, int max_depth, size_t fla
     *excess = measure(bytes, size, max_depth, &memory);
     if (*excess)
         return NULL;
-    void *enough = malloc(memory);
+    void *volatile enough = malloc(memory); /* volatile: a compiler may leave out what is freed at once */
+    const bool there = enough != NULL;
     free(enough);
-    if (enough)
+    if (there)
         return json_loadb(bytes, size, flags | JSON_REJECT_DUPLICATES, wrong);
     *excess = beam_json_no_memory;
     return NULL;
