@@ -10,6 +10,7 @@
 #include "cli/quantity.h"
 #include "data/file.h"
 #include "data/safetensors.h"
+#include "data/sums.h"
 #include "model/count.h"
 #include "model/families/families.h"
 
@@ -280,6 +281,19 @@ static bool holds(const char *folder, const char *name)
     return beam_join_path(path, sizeof path, folder, name) == BEAM_OK && beam_file_exists(path);
 }
 
+/* The same of a folder, whose files --verify compares with its SHA256SUMS if it has them. */
+static beam_status inspect_folder(const char *kind, const char *folder, const shape *s, const char *weights,
+                                  const beam_inspect_options *o)
+{
+    bool found = false;
+    BEAM_TRY(inspect(kind, folder, s, weights, o));
+    if (o->verify)
+        BEAM_TRY(beam_sums_verify(folder, &found));
+    if (found && !o->json)
+        printf("checksums     every file is as SHA256SUMS says\n");
+    return BEAM_OK;
+}
+
 /* A folder with the masks alone holds no model.safetensors; one that was not downloaded whole, none at all.
  */
 beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o)
@@ -290,9 +304,9 @@ beam_status beam_inspect_model(const char *folder, const beam_inspect_options *o
     BEAM_TRY(beam_join_path(masks, sizeof masks, folder, "expert_mask.safetensors"));
     BEAM_TRY(read_shape(config, &s));
     if (holds(folder, "model.safetensors") || holds(folder, "model.safetensors.index.json"))
-        return inspect("model", folder, &s, folder, o);
+        return inspect_folder("model", folder, &s, folder, o);
     if (beam_file_exists(masks))
-        return inspect("masks alone", folder, &s, masks, o);
+        return inspect_folder("masks alone", folder, &s, masks, o);
     if (o->verify || o->tensors)
         return BEAM_FAIL(BEAM_EMODEL, "%s: holds no weights to look at, only config.json", folder);
     print_all("model", folder, &s, NULL, o);

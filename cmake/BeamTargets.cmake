@@ -1,6 +1,7 @@
 # beam_library(NAME SOURCES ... [LINK ...] [DEFINITIONS ...]): one folder, one static library, warnings are errors.
 set(BEAM_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
-  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>
+  $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>) # where `omp simd` asks in vain
 
 if(BEAM_NATIVE)
   add_compile_options(-march=native)
@@ -10,6 +11,11 @@ endif()
 if(BEAM_SANITIZE)
   add_compile_options(-fsanitize=${BEAM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${BEAM_SANITIZE})
+endif()
+option(BEAM_COVERAGE "count the lines that tests run (gcc; scripts/coverage.sh)" OFF)
+if(BEAM_COVERAGE)
+  add_compile_options(--coverage -fprofile-update=atomic)
+  add_link_options(--coverage)
 endif()
 add_compile_definitions(_POSIX_C_SOURCE=200809L _DEFAULT_SOURCE BEAM_VERSION="${PROJECT_VERSION}")
 

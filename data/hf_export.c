@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "data/file.h"
 #include "data/json.h"
@@ -128,8 +129,15 @@ beam_status beam_hf_copy_files(const char *from, const char *to)
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char source[1200], target[1200];
+        struct stat info;
         BEAM_TRY(beam_join_path(source, sizeof source, from, names[i]));
         BEAM_TRY(beam_join_path(target, sizeof target, to, names[i]));
+        /* A link could bring any file of this machine into a folder that is then published. */
+        if (lstat(source, &info) == 0 && S_ISLNK(info.st_mode))
+            return BEAM_FAIL(BEAM_EMODEL,
+                             "%s: is a symbolic link; links inside a model folder are not followed: copy the "
+                             "files (huggingface-cli download --local-dir)",
+                             source);
         if (beam_file_exists(source))
             BEAM_TRY(beam_file_copy(source, target));
     }

@@ -28,7 +28,7 @@ typedef struct {
 beam_status beam_hf_config_write(const char *from, const char *to, const beam_hf_export *e);
 
 /* Copies tokenizer, generation settings, chat template and licence files of `from` that exist, byte for byte.
- */
+ * BEAM_EMODEL if one of them is a symbolic link. */
 beam_status beam_hf_copy_files(const char *from, const char *to);
 
 #endif

@@ -5,47 +5,84 @@
 
 #include "data/file.h"
 
-enum { MAX_DEPTH = 16, MAX_VALUES = 4000000 };
+enum { MAX_DEPTH = 16 };
 
-/* Counts before Jansson allocates: a small file of brackets would become a thousand times larger in memory.
- */
-static beam_status check_extent(const char *path, const char *bytes, size_t size, beam_status error)
+const char beam_json_no_memory[] = "no memory to parse it";
+
+/* An upper bound of the bytes that Jansson takes for what begins with this character, or follows it. */
+static size_t cost_of(char c)
 {
-    int64_t depth = 0, values = 0;
+    switch (c) {
+    case '{':
+        return 256;
+    case '[':
+        return 128;
+    case ':':
+        return 96;
+    case ',':
+        return 64;
+    case '"':
+        return 32;
+    default:
+        return 0;
+    }
+}
+
+/* *memory: an upper bound of what parsing takes. Returns why the text must not be parsed, or NULL. */
+static const char *measure(const char *bytes, size_t size, int max_depth, size_t *memory)
+{
+    enum { START = 4096, STRING_COST = 4 }; /* a byte of text: a buffer that doubles, and two copies */
+    int64_t depth = 0;
     bool in_string = false;
+    *memory = START;
     for (size_t i = 0; i < size; i++) {
         const char c = bytes[i];
         if (in_string) {
+            *memory += STRING_COST;
             if (c == '\\')
-                i++;
+                i++, *memory += STRING_COST;
             else if (c == '"')
                 in_string = false;
-            continue;
+        } else {
+            in_string = c == '"';
+            *memory += cost_of(c);
+            depth += (c == '{' || c == '[') - (c == '}' || c == ']');
         }
-        if (c == '"')
-            in_string = true;
-        else if (c == '{' || c == '[')
-            depth++, values++;
-        else if (c == '}' || c == ']')
-            depth--;
-        else if (c == ',')
-            values++;
-        if (depth > MAX_DEPTH)
-            return BEAM_FAIL(error, "%s: JSON nested deeper than %d", path, MAX_DEPTH);
-        if (values > MAX_VALUES)
-            return BEAM_FAIL(error, "%s: more than %d JSON values", path, MAX_VALUES);
+        if (depth > max_depth)
+            return "JSON nested too deep";
+        if (*memory > BEAM_JSON_MEMORY)
+            return "JSON with too many values";
     }
-    return BEAM_OK;
+    return NULL;
+}
+
+json_t *beam_json_load(const char *bytes, size_t size, int max_depth, size_t flags, json_error_t *wrong,
+                       const char **excess)
+{
+    size_t memory;
+    *excess = measure(bytes, size, max_depth, &memory);
+    if (*excess)
+        return NULL;
+    void *volatile enough = malloc(memory); /* volatile: a compiler may leave out what is freed at once */
+    const bool there = enough != NULL;
+    free(enough);
+    if (there)
+        return json_loadb(bytes, size, flags | JSON_REJECT_DUPLICATES, wrong);
+    *excess = beam_json_no_memory;
+    return NULL;
 }
 
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error, json_t **out)
 {
     *out = NULL;
-    BEAM_TRY(check_extent(path, bytes, size, error));
     json_error_t wrong;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &wrong);
-    if (!root && json_error_code(&wrong) == json_error_out_of_memory)
+    const char *excess;
+    json_t *root = beam_json_load(bytes, size, MAX_DEPTH, 0, &wrong, &excess);
+    if (excess == beam_json_no_memory)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory to parse it", path);
+    if (excess)
+        return BEAM_FAIL(error, "%s: %s; at most %d levels and %d MiB of memory are accepted", path, excess,
+                         MAX_DEPTH, BEAM_JSON_MEMORY >> 20);
     if (!root)
         return BEAM_FAIL(error, "%s:%d:%d: not valid JSON: %s", path, wrong.line, wrong.column, wrong.text);
     if (!json_is_object(root)) {

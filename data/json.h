@@ -17,6 +17,10 @@
 
 #include "core/status.h"
 
+/* Memory that the values of one text may take, estimated before Jansson allocates: empty objects would become
+ * a hundred times larger than their text. A safetensors header of 45,000 tensors and a text of 16 MiB fit. */
+enum { BEAM_JSON_MEMORY = 80 << 20 };
+
 typedef struct {
     const json_t *json; /* an object */
     const char *path;   /* of the file, for messages */
@@ -25,13 +29,21 @@ typedef struct {
 } beam_json_object;
 
 /* Reads a file of at most `limit` bytes whose top level is an object. `error` if it is not JSON, nested
- * deeper than 16, or has more than 4 million values; BEAM_EIO if it cannot be read. Release with
+ * deeper than 16, or would take more than BEAM_JSON_MEMORY; BEAM_EIO if it cannot be read. Release with
  * beam_json_free. */
 beam_status beam_json_read(const char *path, size_t limit, beam_status error, json_t **out);
 
 /* The same for bytes already in memory; `path` is for messages. */
 beam_status beam_json_parse(const char *path, const char *bytes, size_t size, beam_status error,
                             json_t **out);
+
+/* json_loadb for text from outside, without duplicate keys: what is nested deeper than max_depth or would
+ * take more than BEAM_JSON_MEMORY is not parsed, and neither is anything for which there may not be memory,
+ * because Jansson reads wrong and writes beyond its buffers where an allocation fails in the middle of a
+ * token. *excess: NULL, or which of these it was (beam_json_no_memory for the last). */
+json_t *beam_json_load(const char *bytes, size_t size, int max_depth, size_t flags, json_error_t *wrong,
+                       const char **excess);
+extern const char beam_json_no_memory[];
 
 void beam_json_free(json_t *root);
 

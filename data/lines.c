@@ -20,29 +20,51 @@ static beam_status append(beam_lines *l, const char *bytes, size_t n)
     return BEAM_OK;
 }
 
+/* The bytes up to the end of the line, or as many of them as there are now; *n = 0 at the end of the file. */
+static beam_status peek(beam_lines *l, const char **bytes, size_t *n, bool *newline)
+{
+    BEAM_TRY(beam_source_peek(l->source, bytes, n));
+    const char *stop = *n ? memchr(*bytes, '\n', *n) : NULL;
+    *newline = stop != NULL;
+    *n = stop ? (size_t)(stop - *bytes) + 1 : *n;
+    return BEAM_OK;
+}
+
+static beam_status finish(beam_lines *l)
+{
+    while (l->unfinished) {
+        const char *bytes;
+        size_t n;
+        bool newline;
+        BEAM_TRY(peek(l, &bytes, &n, &newline));
+        beam_source_skip(l->source, n);
+        l->unfinished = n > 0 && !newline;
+    }
+    return BEAM_OK;
+}
+
 beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end)
 {
     const size_t before = l->size;
+    BEAM_TRY(finish(l));
     *fits = true;
     *end = true;
-    for (bool newline = false; !newline;) {
+    for (bool newline = false; !newline && *fits;) {
         const char *bytes;
         size_t n;
-        BEAM_TRY(beam_source_peek(l->source, &bytes, &n));
+        BEAM_TRY(peek(l, &bytes, &n, &newline));
         if (n == 0)
             break;
         l->number += *end;
         *end = false;
-        const char *stop = memchr(bytes, '\n', n);
-        newline = stop != NULL;
-        n = stop ? (size_t)(stop - bytes) + 1 : n;
-        *fits = *fits && n <= limit - l->size;
-        if (*fits)
+        *fits = n <= limit - l->size;
+        if (*fits) {
             BEAM_TRY(append(l, bytes, n));
-        else
-            l->size = before;
-        beam_source_skip(l->source, n);
+            beam_source_skip(l->source, n);
+        }
     }
+    l->unfinished = !*fits;
+    l->size = *fits ? l->size : before;
     return BEAM_OK;
 }
 

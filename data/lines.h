@@ -12,12 +12,14 @@ typedef struct {
     beam_source *source;
     char *bytes; /* what was read, followed by a zero byte; free it */
     size_t size, room;
-    int64_t number; /* of the line read last, from 1 */
+    int64_t number;  /* of the line read last, from 1 */
+    bool unfinished; /* it did not fit, and its rest is still to come */
 } beam_lines;
 
 /* Appends the next line with its newline to l->bytes, which may grow to `limit` bytes. Of a line that does
- * not fit nothing is kept in the end, its rest is passed over, and *fits is false. *end: there was no line.
- * BEAM_ENOMEM, or what beam_source_peek fails with. */
+ * not fit nothing is kept, and *fits is false; its rest is passed over by the next call, so that a line of
+ * any length takes no longer than its limit to be refused. *end: there was no line. BEAM_ENOMEM, or what
+ * beam_source_peek fails with. */
 beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end);
 
 /* Whether there is nothing but blanks and ends of lines. */

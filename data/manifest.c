@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/json.h"
+#include "data/text.h"
 
 enum { VERSION = 1, LIMIT = 1 << 20, BITS_HEX = 17 };
 
@@ -107,11 +108,9 @@ beam_status beam_manifest_write(const char *folder, const beam_manifest *m)
 {
     char path[1024];
     BEAM_TRY(beam_join_path(path, sizeof path, folder, "manifest.json"));
-    json_t *model = json_string(m->state.model);
-    if (!model)
+    if (!beam_is_utf8(m->state.model, strlen(m->state.model)))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: the model's path is not UTF-8 and cannot be recorded; rename it",
                          path);
-    json_decref(model);
     char *text = to_text(m);
     if (!text)
         return BEAM_FAIL(BEAM_ENOMEM, "%s: no memory for it", path);

@@ -8,7 +8,7 @@
 #include "data/json.h"
 
 enum { MAX_LAYERS = 1024, MAX_EXPERTS = 65536, MAX_SAMPLE = 1 << 16 };
-static const size_t evaluation_limit = (size_t)1 << 26, metrics_limit = (size_t)1 << 30; /* bytes */
+static const size_t evaluation_limit = (size_t)1 << 24, metrics_limit = (size_t)1 << 30; /* bytes */
 static const double largest = 1e300; /* differences of two stay finite */
 
 /* Copies n numbers >= 0; `key` is for messages. */

@@ -6,8 +6,8 @@
 
 enum {
     BEAM_WEIGHT_NAME_MAX = 159,
-    BEAM_MAX_WEIGHTS = 1000000,             /* of a whole model */
-    BEAM_SAFETENSORS_HEADER_MAX = 100000000 /* bytes, as in the reference implementation */
+    BEAM_MAX_WEIGHTS = 1000000,           /* of a whole model */
+    BEAM_SAFETENSORS_HEADER_MAX = 1 << 24 /* bytes; more would be beyond BEAM_JSON_MEMORY */
 };
 
 /* The tensors of all shards read so far. Zero-initialise; free with beam_weight_list_free. */

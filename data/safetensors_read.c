@@ -14,7 +14,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors data is used as it is in the file");
 
-enum { MAX_SHARDS = 512, INDEX_LIMIT = 128 << 20 };
+enum { MAX_SHARDS = 512, INDEX_LIMIT = 1 << 25 };
 
 typedef struct {
     char *path;

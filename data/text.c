@@ -9,6 +9,7 @@
 
 #include "data/chat.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "data/lines.h"
 
 struct beam_text {
@@ -97,18 +98,12 @@ static const char *parse_chat(beam_text *t, const json_t *messages, char *wrong,
     return t->is_chat ? "" : NULL;
 }
 
-/* The text of the JSON object in t->lines.bytes, or NULL and what is wrong with it. */
-static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
+/* The text of the JSON object in t->row, or NULL and what is wrong with it. */
+static const char *row_text(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
 {
-    json_error_t error;
-    json_decref(t->row);
-    t->row = json_loadb(t->lines.bytes, t->lines.size,
-                        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     const json_t *text = json_object_get(t->row, t->options.field);
     const json_t *messages = text ? NULL : json_object_get(t->row, "messages");
-    if (!t->row)
-        snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
-    else if (!json_is_object(t->row))
+    if (!json_is_object(t->row))
         snprintf(wrong, wrong_size, "not a JSON object");
     else if (messages)
         return parse_chat(t, messages, wrong, wrong_size);
@@ -120,6 +115,27 @@ static const char *parse_row(beam_text *t, size_t *size, char *wrong, size_t wro
     return json_string_value(text);
 }
 
+/* The text of the JSON in t->lines.bytes; or *text = NULL and what is wrong with it. */
+static beam_status parse_row(beam_text *t, const char **text, size_t *size, char *wrong, size_t wrong_size)
+{
+    enum { MAX_DEPTH = 1024 }; /* Jansson walks rows recursively */
+    json_error_t error;
+    const char *excess;
+    json_decref(t->row);
+    t->row = beam_json_load(t->lines.bytes, t->lines.size, MAX_DEPTH,
+                            JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error, &excess);
+    *text = NULL;
+    if (excess == beam_json_no_memory)
+        return BEAM_FAIL(BEAM_ENOMEM, "%s:%lld: %s", t->path, (long long)t->lines.number, excess);
+    if (excess)
+        snprintf(wrong, wrong_size, "%s", excess);
+    else if (!t->row)
+        snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
+    else
+        *text = row_text(t, size, wrong, wrong_size);
+    return BEAM_OK;
+}
+
 static beam_status next_row(beam_text *t, const char **text, size_t *size)
 {
     for (;;) {
@@ -129,11 +145,13 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
         BEAM_TRY(beam_lines_append(&t->lines, BEAM_TEXT_LINE_MAX, &fits, &end));
         if (end)
             return BEAM_OK;
-        if (!fits)
-            snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
-        else if (beam_lines_blank(&t->lines))
+        if (fits && beam_lines_blank(&t->lines))
             continue;
-        else if ((*text = parse_row(t, size, wrong, sizeof wrong)))
+        if (fits)
+            BEAM_TRY(parse_row(t, text, size, wrong, sizeof wrong));
+        else
+            snprintf(wrong, sizeof wrong, "longer than %d MiB", BEAM_TEXT_LINE_MAX >> 20);
+        if (*text)
             return BEAM_OK;
         BEAM_TRY(bad_row(t, t->lines.number, wrong));
     }

@@ -63,4 +63,7 @@ uint64_t beam_text_bytes_read(const beam_text *t);
  * nothing above U+10FFFF). */
 size_t beam_utf8_length(const char *s, size_t n);
 
+/* Whether s[0..n) consists of such characters. */
+bool beam_is_utf8(const char *s, size_t n);
+
 #endif

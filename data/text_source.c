@@ -24,9 +24,11 @@ beam_status beam_source_open(const char *path, bool compressed, beam_source **ou
     FILE *file = fopen(path, "rb");
     if (!file)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", path, strerror(errno));
-    beam_source *s = malloc(sizeof *s);
-    if (s)
-        *s = (beam_source){.file = file, .zstd = compressed ? ZSTD_createDCtx() : NULL};
+    beam_source *s = calloc(1, sizeof *s);
+    if (s) {
+        s->file = file;
+        s->zstd = compressed ? ZSTD_createDCtx() : NULL;
+    }
     if (!s || (compressed && !s->zstd)) {
         free(s);
         fclose(file);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/host_memory.h"
 #include "data/file.h"
 #include "data/hdf5_image.h"
 #include "data/text.h"
@@ -90,6 +91,22 @@ static beam_status length_of(beam_h5 *f, const char *path, const char *name, bea
     return BEAM_OK;
 }
 
+/* A few kilobytes can decompress to any number of equal tokens. */
+static beam_status check_memory(const char *path, const beam_tokens *t)
+{
+    const int64_t each = sizeof *t->id + sizeof *t->loss; /* the documents are few beside it */
+    beam_host_memory memory;
+    if (t->documents > t->tokens)
+        return BEAM_FAIL(BEAM_EDATA, "%s: %lld documents but only %lld tokens", path, (long long)t->documents,
+                         (long long)t->tokens);
+    beam_host_memory_look("", &memory);
+    if (memory.total > 0 && t->tokens > memory.available / each)
+        return BEAM_FAIL(BEAM_ENOMEM,
+                         "%s: its %lld tokens need more than the %.1f GB of memory that are free", path,
+                         (long long)t->tokens, 1e-9 * (double)memory.available);
+    return BEAM_OK;
+}
+
 static beam_status read_arrays(beam_h5 *f, const char *path, beam_tokens *t)
 {
     int64_t losses;
@@ -99,6 +116,7 @@ static beam_status read_arrays(beam_h5 *f, const char *path, beam_tokens *t)
     if (losses != t->tokens)
         return BEAM_FAIL(BEAM_EDATA, "%s: %lld tokens but a loss mask of %lld", path, (long long)t->tokens,
                          (long long)losses);
+    BEAM_TRY(check_memory(path, t));
     t->id = malloc((size_t)t->tokens * sizeof *t->id + 1);
     t->loss = malloc((size_t)t->tokens + 1);
     t->start = malloc(((size_t)t->documents + 1) * sizeof *t->start);

@@ -11,6 +11,7 @@
 #include "data/file.h"
 #include "data/hf_export.h"
 #include "data/safetensors.h"
+#include "data/sums.h"
 #include "model/families/families.h"
 #include "model/hf_map.h"
 #include "model/load.h"
@@ -269,6 +270,8 @@ static beam_status write_and_rename(exporter *x)
     beam_status status = write_folder(x, temporary);
     if (!status)
         status = beam_export_verify(x->model, x->options, temporary);
+    if (!status)
+        status = beam_sums_write(temporary);
     if (!status && rmdir(out) != 0 && errno != ENOENT)
         status = BEAM_FAIL(BEAM_EIO, "%s: cannot be replaced: %s", out, strerror(errno));
     if (!status && rename(temporary, out) != 0)

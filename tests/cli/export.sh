@@ -15,6 +15,15 @@ check "other keys keep their digits" grep -q '"rms_norm_eps": 1e-0*6,' masked/co
 check "the model card" grep -q 'base_model: "base"' masked/README.md
 check "a model from random numbers has no base" test "$(grep -c base_model base/README.md)" -eq 0
 expect 0 "expert masks  threshold 0.5, bias, router features" inspect masked --verify
+check "its hashes were compared" grep -q "^checksums" out
+check "sha256sum agrees" sh -c "cd masked && sha256sum -c SHA256SUMS"
+cp -r masked changed
+echo >>changed/README.md
+expect 4 "README.md: damaged: its SHA-256" inspect changed --verify
+rm changed/README.md
+expect 4 "README.md: SHA256SUMS names this file" inspect changed --verify
+printf '%064d  ../masked/README.md\n' 0 >changed/SHA256SUMS
+expect 4 "a plain name" inspect changed --verify
 expect 0 "again: the model of masks-run/checkpoint-000003 at step 3" export --run masks-run --out again
 check "exporting again gives the same bytes" cmp masked/model.safetensors again/model.safetensors
 mkdir there
@@ -70,6 +79,12 @@ check "the card says it" grep -q 'rounding the trained tensors to bfloat16 chang
 sed -n 's/^"logprobs": \(.*\),$/\1/p' rounded/expert_mask_selftest.json >expected
 check "the self-test is of rounded masks" cmp logprobs expected
 differ "which differ" rounded/expert_mask_selftest.json masked/expert_mask_selftest.json
+# What a base folder links to is not what it holds, and does not belong into an export.
+echo secret >secret
+ln -sf ../secret base/LICENSE
+expect 4 "base/LICENSE: is a symbolic link" export --run masks-run --out leaking
+check "nothing is left of it" test ! -e leaking
+rm base/LICENSE
 
 # Masks alone.
 expect 0 "it belongs to the base model base" export --run masks-run --out adapter --adapter-only

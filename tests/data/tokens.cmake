@@ -1,5 +1,6 @@
 beam_test(data_hdf5_image SOURCES test_hdf5_image.c LINK beam_data LABELS unit TIMEOUT 120)
-foreach(name hdf5_hostile tokens text loader preprocess)
+beam_test(data_hdf5_hostile SOURCES test_hdf5_hostile.c hdf5_attacks.c scratch.c LINK beam_data LABELS unit)
+foreach(name tokens text loader preprocess)
   beam_test(data_${name} SOURCES test_${name}.c scratch.c LINK beam_data LABELS unit)
 endforeach()
 beam_test(data_pack SOURCES test_pack.c LINK beam_data LABELS unit)

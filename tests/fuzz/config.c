@@ -1,28 +1,17 @@
 /* Any bytes as a config.json: it is refused, or its numbers fit together and its rotations are finite. */
 #include <math.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "fuzz/fuzz.h"
 #include "model/families/families.h"
 #include "model/rope.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-/* The reader wants a path. */
-static const char *put(const uint8_t *bytes, size_t size)
+void fuzz_seeds(fuzz_taker take, void *context)
 {
-    static char path[64];
-    if (!path[0]) {
-        snprintf(path, sizeof path, "/tmp/beam-fuzz-XXXXXX");
-        const int f = mkstemp(path);
-        BEAM_ASSERT(f >= 0);
-        close(f);
-    }
-    FILE *f = fopen(path, "wb");
-    BEAM_ASSERT(f && fwrite(bytes, 1, size, f) == size && fclose(f) == 0);
-    return path;
+    fuzz_seed_files(take, context, FUZZ_SOURCES "/tests/fixtures/configs", ".json");
+    fuzz_seed_files(take, context, FUZZ_SOURCES "/configs", ".json");
+    fuzz_seed_files(take, context, FUZZ_SOURCES "/tests/fixtures/families/deepseek_v2_groups", "config.json");
+    fuzz_seed_files(take, context, FUZZ_SOURCES "/tests/fixtures/families/qwen2_moe_window", "config.json");
 }
 
 static void check(const beam_model_config *c)
@@ -53,7 +42,7 @@ static void check_rotations(const beam_model_config *c)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     beam_model_config c;
-    if (beam_model_config_read(put(bytes, size), &c) == BEAM_OK) {
+    if (beam_model_config_read(fuzz_file("config.json", bytes, size), &c) == BEAM_OK) {
         check(&c);
         check_rotations(&c);
     }

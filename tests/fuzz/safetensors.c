@@ -1,12 +1,34 @@
 /* Any bytes as a safetensors file: it is refused, or every tensor lies inside the data and they cover it. */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "data/safetensors_header.h"
+#include "fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+void fuzz_seeds(fuzz_taker take, void *context)
+{
+    static const struct {
+        const char *header;
+        size_t payload;
+    } seeds[] = {
+        {"{}", 0},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4},
+        {"{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":["
+         "0,12]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[12,13]}}   ",
+         13},
+        {"{\"e\":{\"dtype\":\"I64\",\"shape\":[0,7],\"data_offsets\":[8,8]},\"a\":{\"dtype\":\"F64\","
+         "\"shape\":[1],"
+         "\"data_offsets\":[0,8]}}",
+         8},
+    };
+    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        uint8_t file[512] = {0};
+        const uint64_t length = strlen(seeds[i].header);
+        memcpy(file, &length, 8);
+        memcpy(file + 8, seeds[i].header, length);
+        take(context, file, 8 + length + seeds[i].payload);
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
