@@ -6,8 +6,9 @@
 set -eu
 . "$(dirname "$0")/common.sh"
 command -v strace >/dev/null || skip "apt-get install -y strace"
-strace -o "$folder/probe" -e trace=close -e inject=close:error=EIO:when=1 true 2>/dev/null ||
-    grep -q INJECTED "$folder/probe" 2>/dev/null || skip "strace may not trace here"
+strace=(strace -f --seccomp-bpf) # stops only at the system calls it looks for; but then cannot inject signals
+"${strace[@]}" -o "$folder/probe" -e trace=close -e inject=close:error=EIO:when=1 true 2>/dev/null ||
+    grep -qs INJECTED "$folder/probe" || skip "strace may not trace here"
 
 calls="openat write pwrite64 fsync fdatasync rename renameat renameat2 close unlink unlinkat mkdir rmdir ftruncate"
 modes="signal=KILL error=ENOSPC error=EIO"
@@ -55,6 +56,11 @@ must_report() {
     return 1
 }
 
+# plain TRACE: without process ids, and without the folder that relative paths count from.
+plain() {
+    sed -i 's/^[0-9]* *//; s/AT_FDCWD<[^>]*>/AT_FDCWD/' "$1"
+}
+
 # after WHICH CODE: what the fault left is whole, and work goes on from it. A run that could not read the newest
 # checkpoint has said so, and made it again.
 after() {
@@ -75,9 +81,9 @@ after() {
 disturb() {
     local which=$1 call mode k line code fired lost swallowed at=0 report
     prepare "$which"
-    operate "$which" strace -y -o clean -e trace="${calls// /,}" >/dev/null 2>&1 || [ $? -eq "$(success "$which")" ]
+    operate "$which" "${strace[@]}" -y -o clean -e trace="${calls// /,}" >/dev/null 2>&1 || [ $? -eq "$(success "$which")" ]
     [ "$which" != export ] || mv model like-model
-    sed -i 's/AT_FDCWD<[^>]*>/AT_FDCWD/' clean
+    plain clean
     for call in $calls; do
         fired=0 lost=0 swallowed=0
         k=0
@@ -91,7 +97,9 @@ disturb() {
                 [ $((at % stride)) -eq 0 ] || continue
                 prepare "$which"
                 code=0
-                operate "$which" strace -y -o trace -e trace="$call" -e inject="$call:$mode:when=$k" \
+                inject=("${strace[@]}")
+                [ "$mode" != signal=KILL ] || inject=(strace)
+                operate "$which" "${inject[@]}" -o trace -e trace="$call" -e inject="$call:$mode:when=$k" \
                     >/dev/null 2>operation.err || code=$?
                 grep -qE "INJECTED|killed by SIGKILL" trace || continue
                 fired=$((fired + 1))
@@ -110,7 +118,7 @@ disturb() {
 # in_order TRACE: prints "COMMITS VIOLATIONS" of a log: files and folders synchronised before the rename that makes
 # them the result, its folder before anything else is removed, and before the end.
 in_order() {
-    sed 's/AT_FDCWD<[^>]*>/AT_FDCWD/' "$1" | awk -v folder="$folder/" '
+    awk -v folder="$folder/" '
     function above(path) { sub(/\/[^\/]*$/, "", path); return path }
     function full(path) { return path ~ /^\// ? path : folder path }
     function violate(what) { violations++; print "  order: " what ": " $0 > "/dev/stderr" }
@@ -134,13 +142,14 @@ in_order() {
         if (above(to) ~ /\.tmp-/) { if (from in unsynced) violate("not synchronised"); unsynced[above(to)] = 1 }
         else if (to !~ /\.(tmp|old)-[0-9]*$/) commit()
     }
-    END { if (waiting) violate("at the end"); print commits + 0, violations + 0 }'
+    END { if (waiting) violate("at the end"); print commits + 0, violations + 0 }' "$1"
 }
 
 ordered() {
     local which=$1 commits violations
     shift
-    strace -y -o trace -e trace="${calls// /,}" "$beam" "$@" >/dev/null 2>&1 || [ $? -eq 7 ]
+    "${strace[@]}" -y -o trace -e trace="${calls// /,}" "$beam" "$@" >/dev/null 2>&1 || [ $? -eq 7 ]
+    plain trace
     read -r commits violations < <(in_order trace)
     row "$which: renames to a final name" "$commits"
     none "$which: violations of the order" "$violations"
