@@ -30,7 +30,8 @@ beam_status beam_verb_train(int argc, char **argv)
             "Fine-tunes the mask gates of a model (trainable: masks), these and its routers\n"
             "(masks+router), or all its weights (all).\n"
             "Resumes by itself from the newest complete checkpoint in output_dir, bit for bit. SIGUSR1,\n"
-            "SIGTERM and Ctrl-C save a checkpoint and stop with exit code 7; the same command goes on.\n"
+            "SIGTERM, Ctrl-C and a closed terminal save a checkpoint and stop with exit code 7; the same\n"
+            "command goes on.\n"
             "Under mpirun or srun the ranks train together; SIGUSR1 to the launcher stops them.\n\n"
             "output_dir gets config.resolved.yaml, metrics.jsonl (one object per step), TensorBoard's event\n"
             "files (the same numbers), log.0.txt and checkpoint-NNNNNN/ folders.",
