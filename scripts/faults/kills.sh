@@ -1,6 +1,7 @@
 #!/bin/bash
-# SIGKILL at random moments of a run that saves after every step: whatever it has reported as saved is found again,
-# and in the end the run has the bits of one that nobody killed.
+# SIGKILL to a run that saves after every step, in turn at a random moment and as soon as a save or a removal is seen
+# half done: whatever it has reported as saved is found again, and in the end the run has the bits of one that nobody
+# killed.
 set -eu
 . "$(dirname "$0")/common.sh"
 kills=$(pick 12 500)
@@ -19,20 +20,24 @@ saved() {
     grep -qs '^debug: saved' err
 }
 
+half_done() {
+    compgen -G 'run/checkpoint-*.[to][ml][pd]-*' >/dev/null
+}
+
 lost=0 during=0 damaged=0 last=0
 for ((k = 0; k < kills; k++)); do
     rm -f err
     "$beam" train run.yaml 2>err &
     job=$!
     await 60 saved || { fail "no save within 60 s"; break; }
-    doze 80
+    if [ $((k % 2)) -eq 0 ]; then doze 80; else until half_done || gone $job; do :; done; fi
     kill -9 $job
     { wait $job || true; } 2>/dev/null
     from=$(sed -n 's/^resumed from .* at step //p' err)
     [ "${from:-0}" -ge "$last" ] || lost=$((lost + 1))
     last=$(reported)
     damaged=$((damaged + $(grep -c 'passing this checkpoint over' err || true)))
-    ! ls -d run/checkpoint-*.[to][ml][pd]-* >/dev/null 2>&1 || during=$((during + 1))
+    ! half_done || during=$((during + 1))
 done
 unset BEAM_LOG
 "$beam" train run.yaml --stop-after 1 2>err || [ $? -eq 7 ]

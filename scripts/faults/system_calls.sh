@@ -61,14 +61,17 @@ plain() {
     sed -i 's/^[0-9]* *//; s/AT_FDCWD<[^>]*>/AT_FDCWD/' "$1"
 }
 
-# after WHICH CODE: what the fault left is whole, and work goes on from it. A run that could not read the newest
-# checkpoint has said so, and made it again.
+# after WHICH CODE LINE: what the fault left is whole, and work goes on from it. Where the newest checkpoint could not
+# be read, a run has said so and made it again, and an export is that of the one before; and where the metrics could not
+# be read, it lacks what they say of the end of training.
 after() {
     local step code=0
     if [ "$1" = export ]; then
         [ ! -e model ] && [ "$2" -eq 0 ] && return 1
         [ -e model ] || operate export >/dev/null 2>&1 || return 1
-        diff -r model like-model >/dev/null
+        diff -r model like-model >/dev/null && return
+        grep -q 'passing this checkpoint over' operation.err || [[ $3 == openat*metrics.jsonl* ]] || return 1
+        "$beam" inspect model --verify >/dev/null
         return
     fi
     "$beam" train run.yaml --stop-after 1 2>err || code=$?
@@ -103,7 +106,7 @@ disturb() {
                     >/dev/null 2>operation.err || code=$?
                 grep -qE "INJECTED|killed by SIGKILL" trace || continue
                 fired=$((fired + 1))
-                after "$which" $code || { lost=$((lost + 1)); echo "  lost: $which, $mode at $call $k: $line"; }
+                after "$which" $code "$line" || { lost=$((lost + 1)); echo "  lost: $which, $mode at $call $k: $line"; }
                 if $report && [ "$mode" != signal=KILL ] && [ $code -eq "$(success "$which")" ]; then
                     swallowed=$((swallowed + 1))
                     echo "  swallowed: $which, $mode at $call $k: $line"
