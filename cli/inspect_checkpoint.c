@@ -23,6 +23,8 @@ static void print_state(const beam_checkpoint_state *s)
         printf("active        %.3f experts per token and layer (moving average)\n", s->average_active);
     if (s->best_loss >= 0)
         printf("best loss     %.4f on the evaluation set\n", s->best_loss);
+    if (s->eval_loss >= 0)
+        printf("loss          %.4f there at this step\n", s->eval_loss);
     printf("base model    %s (%016" PRIx64 ")\n", s->model, s->model_hash);
     printf("data hash     %016" PRIx64 "\nconfig hash   %016" PRIx64 "\n", s->data_hash, s->config_hash);
 }
@@ -118,6 +120,8 @@ static void print_line(const beam_checkpoint_entry *e, const beam_checkpoint_sta
            s->penalty);
     if (s->average_active >= 0)
         printf(", active %.3f", s->average_active);
+    if (s->eval_loss >= 0)
+        printf(", evaluation loss %.4f", s->eval_loss);
     printf("\n");
 }
 
@@ -133,6 +137,7 @@ static void put_entry(const beam_checkpoint_entry *e, const beam_checkpoint_stat
         beam_print_f64(&p, "penalty", s->penalty);
         beam_print_f64(&p, "average_active", s->average_active >= 0 ? s->average_active : NAN);
         beam_print_f64(&p, "best_loss", s->best_loss >= 0 ? s->best_loss : NAN);
+        beam_print_f64(&p, "eval_loss", s->eval_loss >= 0 ? s->eval_loss : NAN);
     } else {
         beam_print_text(&p, "why", beam_last_error());
     }

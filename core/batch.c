@@ -26,3 +26,14 @@ void beam_batch_free(beam_batch *b)
     free(b->first);
     *b = (beam_batch){0};
 }
+
+uint64_t beam_batch_hash(const beam_batch *b)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, over numbers in place of bytes */
+    for (int64_t i = 0; i < b->tokens; i++) {
+        hash = (hash ^ (uint32_t)b->id[i]) * 0x100000001b3u;
+        hash = (hash ^ (uint32_t)b->target[i]) * 0x100000001b3u;
+        hash = (hash ^ (uint32_t)b->position[i]) * 0x100000001b3u;
+    }
+    return hash;
+}

@@ -24,4 +24,7 @@ typedef struct {
 beam_status beam_batch_alloc(beam_batch *b, int64_t tokens);
 void beam_batch_free(beam_batch *b);
 
+/* Of its tokens, targets and sequences: what a log can show of which samples a step saw. */
+uint64_t beam_batch_hash(const beam_batch *b);
+
 #endif

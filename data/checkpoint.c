@@ -287,14 +287,15 @@ static json_t *describe_state(const char *path, const beam_manifest *m, json_t *
     for (int i = 0; i < BEAM_CHECKPOINT_FILES; i++)
         json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", beam_manifest_file_name(i), "size",
                                                (json_int_t)m->file[i].size, "sha256", m->file[i].sha256));
-    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:o, "
-                     "s:O}",
-                     "kind", "checkpoint", "path", path, "verified", 1, "step", (json_int_t)s->step, "rows",
-                     (json_int_t)s->rows, "tokens", (json_int_t)s->tokens, "skipped", (json_int_t)s->skipped,
-                     "skipped_in_a_row", (json_int_t)s->skipped_in_a_row, "penalty", number(s->penalty),
-                     "average_active", number(s->average_active), "seconds", number(s->seconds), "best_loss",
-                     number(s->best_loss), "model", s->model, "model_hash", hash[0], "data_hash", hash[1],
-                     "config_hash", hash[2], "files", files, "arrays", arrays);
+    return json_pack(
+        "{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:o, "
+        "s:O}",
+        "kind", "checkpoint", "path", path, "verified", 1, "step", (json_int_t)s->step, "rows",
+        (json_int_t)s->rows, "tokens", (json_int_t)s->tokens, "skipped", (json_int_t)s->skipped,
+        "skipped_in_a_row", (json_int_t)s->skipped_in_a_row, "penalty", number(s->penalty), "average_active",
+        number(s->average_active), "seconds", number(s->seconds), "best_loss", number(s->best_loss),
+        "eval_loss", number(s->eval_loss), "model", s->model, "model_hash", hash[0], "data_hash", hash[1],
+        "config_hash", hash[2], "files", files, "arrays", arrays);
 }
 
 beam_status beam_checkpoint_describe(const char *path, char **json)

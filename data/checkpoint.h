@@ -22,10 +22,11 @@ typedef struct {
     int64_t tokens;  /* target tokens consumed */
     int64_t skipped; /* steps skipped for a non-finite loss or gradient */
     int64_t skipped_in_a_row;
-    double penalty;                              /* remembered part of the controller's beta */
-    double average_active;                       /* its moving average of Avg-K; < 0: none yet */
-    double seconds;                              /* training time so far */
-    double best_loss;                            /* best evaluation loss so far; < 0: none yet */
+    double penalty;        /* remembered part of the controller's beta */
+    double average_active; /* its moving average of Avg-K; < 0: none yet */
+    double seconds;        /* training time so far */
+    double best_loss;      /* best evaluation loss so far; < 0: none yet */
+    double eval_loss;      /* of this very step; < 0: not evaluated, NaN: not known (an older file) */
     uint64_t model_hash, data_hash, config_hash; /* resuming with another one is refused */
     char model[512];                             /* model_name_or_path, for export */
 } beam_checkpoint_state;
@@ -53,8 +54,9 @@ beam_status beam_checkpoint_read(const char *path, beam_checkpoint_state *state,
 beam_status beam_checkpoint_read_some(const char *path, beam_checkpoint_state *state,
                                       const beam_array *arrays, int n);
 
-/* Keeps the newest `limit` (>= 2) complete checkpoints of out_dir, and the one of step `keep` (< 0: none).
- * Complete means here: an intact manifest and files of its sizes; nothing is hashed again. */
+/* Keeps the newest `limit` (>= 2) complete checkpoints of out_dir, the one of step `keep` (< 0: none), and
+ * the one with the least evaluation loss of those that were evaluated. Complete means here: an intact
+ * manifest and files of its sizes; nothing is hashed again. */
 beam_status beam_checkpoint_prune(const char *out_dir, int limit, int64_t keep);
 
 /* Re-hashes everything the manifest names and prints what the checkpoint holds, as one JSON object, into a
@@ -63,6 +65,10 @@ beam_status beam_checkpoint_describe(const char *path, char **json);
 
 /* Takes the lock of out_dir (created if missing), or BEAM_EIO saying which process holds it. */
 beam_status beam_run_lock(const char *out_dir, int *fd);
+
+/* For who holds it: takes it anew, with a warning, where out_dir or its lock was removed or moved meanwhile.
+ */
+beam_status beam_run_lock_keep(const char *out_dir, int *fd);
 void beam_run_unlock(int fd);
 
 #endif

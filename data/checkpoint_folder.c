@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,7 +170,7 @@ beam_status beam_checkpoint_newest(const char *out_dir, char *path, size_t size,
 }
 
 /* A cheap look, without hashing: the manifest is intact and the files have their sizes. */
-static bool looks_complete(const char *path)
+static bool looks_complete(const char *path, double *eval_loss)
 {
     beam_manifest m;
     char file[BEAM_CHECKPOINT_PATH];
@@ -180,7 +181,26 @@ static bool looks_complete(const char *path)
         if (beam_join_path(file, sizeof file, path, beam_manifest_file_name(i)) != BEAM_OK ||
             stat(file, &info) != 0 || (uint64_t)info.st_size != m.file[i].size)
             return false;
+    *eval_loss = m.state.eval_loss;
     return true;
+}
+
+/* The step with the least evaluation loss; of equal ones the earliest. -1: none was evaluated. */
+static beam_status find_best(const char *out_dir, const beam_checkpoint_entry *list, int n, int64_t *best)
+{
+    char path[BEAM_CHECKPOINT_PATH];
+    double least = INFINITY, loss;
+    *best = -1;
+    for (int i = 0; i < n; i++) {
+        if (list[i].kind != 0)
+            continue;
+        BEAM_TRY(beam_checkpoint_path(path, out_dir, list[i].step, 0));
+        if (looks_complete(path, &loss) && loss >= 0 && loss <= least) {
+            least = loss;
+            *best = list[i].step;
+        }
+    }
+    return BEAM_OK;
 }
 
 /* First out of its place, then removed: a kill in between leaves no half of a checkpoint that looks whole. */
@@ -200,10 +220,12 @@ beam_status beam_checkpoint_prune(const char *out_dir, int limit, int64_t keep)
 {
     beam_checkpoint_entry *list;
     int n, kept = 0;
+    int64_t best;
+    double loss;
     char path[BEAM_CHECKPOINT_PATH];
     BEAM_ASSERT(limit >= 2);
     BEAM_TRY(beam_checkpoint_list(out_dir, &list, &n));
-    beam_status s = BEAM_OK;
+    beam_status s = find_best(out_dir, list, n, &best);
     for (int i = 0; i < n && s == BEAM_OK; i++) {
         if (list[i].kind != 0)
             continue;
@@ -211,8 +233,8 @@ beam_status beam_checkpoint_prune(const char *out_dir, int limit, int64_t keep)
         if (s != BEAM_OK)
             break;
         if (kept < limit)
-            kept += looks_complete(path);
-        else if (list[i].step != keep)
+            kept += looks_complete(path, &loss);
+        else if (list[i].step != keep && list[i].step != best)
             s = remove_checkpoint(out_dir, list[i].step);
     }
     free(list);

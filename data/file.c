@@ -138,6 +138,13 @@ beam_status beam_make_folder_of(const char *path)
     return beam_make_folder(folder);
 }
 
+beam_status beam_sync_folder_of(const char *path)
+{
+    char folder[1024];
+    folder_of(path, folder, sizeof folder);
+    return beam_sync_folder(folder);
+}
+
 beam_status beam_file_writer_commit(beam_file_writer *w)
 {
     const bool synced = fsync(w->fd) == 0;
@@ -156,10 +163,7 @@ beam_status beam_file_writer_commit(beam_file_writer *w)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot rename the finished file to this name: %s", w->path,
                          strerror(error));
     }
-    char folder[sizeof w->path];
-    folder_of(w->path, folder, sizeof folder);
-    BEAM_TRY(beam_sync_folder(folder));
-    return BEAM_OK;
+    return beam_sync_folder_of(w->path);
 }
 
 void beam_file_writer_abort(beam_file_writer *w)

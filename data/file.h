@@ -35,7 +35,7 @@ void beam_file_writer_abort(beam_file_writer *w);
 /* Copies byte for byte, with the guarantees of beam_file_write. */
 beam_status beam_file_copy(const char *from, const char *to);
 
-/* Creates the folder and its parents; an existing one is fine. */
+/* Creates the folder and its parents, lastingly; an existing one is fine. */
 beam_status beam_make_folder(const char *path);
 
 /* The same for the folder that a file of this path stands in. */
@@ -44,8 +44,9 @@ beam_status beam_make_folder_of(const char *path);
 /* Removes a folder and what is in it. Never follows symbolic links. */
 beam_status beam_remove_folder(const char *path);
 
-/* fsync of a folder, so that renames in it last. */
+/* fsync of a folder, so that renames in it last; and of the folder that something of this path stands in. */
 beam_status beam_sync_folder(const char *path);
+beam_status beam_sync_folder_of(const char *path);
 
 /* BEAM_EIO unless the file system of `path` (an existing folder) has `bytes` free. The message gives both
  * numbers. */

@@ -21,8 +21,11 @@ beam_status beam_make_folder(const char *path)
         if (part[i] != '/' && part[i] != '\0')
             continue;
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+        const bool made = mkdir(part, 0777) == 0;
+        if (!made && errno != EEXIST)
             return BEAM_FAIL(BEAM_EIO, "%s: cannot create this folder: %s", part, strerror(errno));
+        if (made)
+            BEAM_TRY(beam_sync_folder_of(part));
         part[i] = path[i];
     }
     if (!beam_folder_exists(path))

@@ -1,5 +1,6 @@
 #include "data/manifest.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ static const char format[] = "beam checkpoint";
 
 /* The scalars of beam_checkpoint_state. Doubles are stored as their 64 bits: no printing or reading of
  * decimals can change them, and NaN and infinities, which JSON lacks, survive too. */
-typedef enum { COUNT, BITS } scalar_kind;
+typedef enum { COUNT, BITS, BITS_OR_NAN } scalar_kind; /* the last may be absent: it came later */
 static const struct {
     const char *key;
     scalar_kind kind;
@@ -28,6 +29,7 @@ static const struct {
     {"average_active", BITS, offsetof(beam_checkpoint_state, average_active)},
     {"seconds", BITS, offsetof(beam_checkpoint_state, seconds)},
     {"best_loss", BITS, offsetof(beam_checkpoint_state, best_loss)},
+    {"eval_loss", BITS_OR_NAN, offsetof(beam_checkpoint_state, eval_loss)},
     {"model_hash", BITS, offsetof(beam_checkpoint_state, model_hash)},
     {"data_hash", BITS, offsetof(beam_checkpoint_state, data_hash)},
     {"config_hash", BITS, offsetof(beam_checkpoint_state, config_hash)},
@@ -134,12 +136,16 @@ static beam_status unpack_state(const beam_json_object *o, beam_checkpoint_state
     for (int i = 0; i < SCALARS; i++) {
         int64_t count = 0;
         uint64_t bits = 0;
-        BEAM_TRY(beam_json_require(o, scalars[i].key));
-        if (scalars[i].kind == BITS) {
-            BEAM_TRY(unpack_bits(o, scalars[i].key, &bits));
-        } else {
+        if (scalars[i].kind == BITS_OR_NAN && !json_object_get(o->json, scalars[i].key)) {
+            const double unknown = NAN;
+            memcpy(&bits, &unknown, sizeof bits);
+        } else if (scalars[i].kind == COUNT) {
+            BEAM_TRY(beam_json_require(o, scalars[i].key));
             BEAM_TRY(beam_json_i64(o, scalars[i].key, 0, INT64_MAX, &count));
             bits = (uint64_t)count;
+        } else {
+            BEAM_TRY(beam_json_require(o, scalars[i].key));
+            BEAM_TRY(unpack_bits(o, scalars[i].key, &bits));
         }
         memcpy((char *)state + scalars[i].offset, &bits, sizeof bits);
     }

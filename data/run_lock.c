@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "data/checkpoint.h"
 #include "data/file.h"
 
@@ -53,6 +55,21 @@ beam_status beam_run_lock(const char *out_dir, int *fd)
     else
         close(file);
     return s;
+}
+
+beam_status beam_run_lock_keep(const char *out_dir, int *fd)
+{
+    char path[1024];
+    struct stat ours, there;
+    BEAM_TRY(beam_join_path(path, sizeof path, out_dir, ".lock"));
+    if (fstat(*fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+        ours.st_ino == there.st_ino)
+        return BEAM_OK;
+    beam_warn(
+        "%s: this folder or its lock was removed or moved while the run works in it; going on in it anew",
+        out_dir);
+    beam_run_unlock(*fd);
+    return beam_run_lock(out_dir, fd);
 }
 
 void beam_run_unlock(int fd)

@@ -5,7 +5,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libopenblas-openmp-dev libhdf5-dev libzstd-dev
-libfyaml-dev libjansson-dev libssl-dev libcmocka-dev libopenmpi-dev openmpi-bin iproute2"
+libfyaml-dev libjansson-dev libssl-dev libcmocka-dev libopenmpi-dev openmpi-bin iproute2 strace"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "install_deps: this is not Debian or Ubuntu; install the equivalents of:" $packages >&2

@@ -251,18 +251,6 @@ static beam_status name_folders(const char *given, char out[1024], char temporar
     return BEAM_OK;
 }
 
-/* The rename lasts once the folder that holds `out` is on the disk. */
-static beam_status sync_parent(const char *out)
-{
-    char parent[1024];
-    snprintf(parent, sizeof parent, "%s", out);
-    char *slash = strrchr(parent, '/');
-    if (!slash)
-        return beam_sync_folder(".");
-    slash[slash == parent] = '\0'; /* "/" itself keeps its slash */
-    return beam_sync_folder(parent);
-}
-
 static beam_status write_and_rename(exporter *x)
 {
     char out[1024], temporary[1200];
@@ -282,7 +270,7 @@ static beam_status write_and_rename(exporter *x)
         beam_remove_folder(temporary);
         return BEAM_FAIL(status, "%s", message);
     }
-    return sync_parent(out);
+    return beam_sync_folder_of(out);
 }
 
 /* The masks go with another base than the one that the run started from. */

@@ -192,7 +192,9 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(save_steps), .kind = BEAM_KEY_INT, COUNT, .initial = "500",
      .help = "A checkpoint every so many steps; 0: only at the end."},
     {KEY(save_total_limit), .kind = BEAM_KEY_INT, RANGE(2, 1e6), .initial = "3",
-     .help = "Checkpoints kept; at least 2, so that a damaged one is not the only one."},
+     .help =
+         "Newest checkpoints kept; at least 2, so that a damaged one is not the only one. The one with the "
+         "least evaluation loss is kept beside them."},
     {KEY(resume_from_checkpoint), .kind = BEAM_KEY_TEXT, .initial = "auto",
      .help =
          "`auto`: the newest complete checkpoint in `output_dir`, if there is one; `none`: start anew; or "

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "train/signals.h"
 
 double beam_moe_flops_saved(const beam_model_config *c, bool masks, double avg_active)
 {
@@ -71,6 +72,7 @@ static void count_distinct(void *context, const beam_moe_seen *seen)
  * statistics say of soft masks are counts, which doubles add without rounding in any order. */
 enum {
     CORRECT,
+    STOPS, /* ranks that were asked to stop */
     TARGETS,
     TOKENS,
     DISTINCT,
@@ -80,9 +82,10 @@ enum {
 
 typedef struct {
     int64_t batches, statistics, n;
-    double *all;   /* [n] */
-    double *loss;  /* [batches] of these: each batch by itself, to be added in their order */
-    double *stats; /* [moe layers][BEAM_STAT_EXPERTS + E] of these */
+    int64_t passes; /* of the model, on this rank */
+    double *all;    /* [n] */
+    double *loss;   /* [batches] of these: each batch by itself, to be added in their order */
+    double *stats;  /* [moe layers][BEAM_STAT_EXPERTS + E] of these */
 } sums;
 
 static beam_status open_sums(sums *s, const beam_model_config *c, int64_t batches)
@@ -97,14 +100,18 @@ static beam_status open_sums(sums *s, const beam_model_config *c, int64_t batche
     return BEAM_OK;
 }
 
-/* Batches [first, end). */
+/* Batches [first, end), or fewer if a signal comes. */
 static beam_status run_batches(beam_model *m, beam_loader *l, int64_t limit, int64_t first, int64_t end,
                                distinct_counter *d, sums *s)
 {
     BEAM_TRY(beam_model_take_stats(m, NULL));
-    for (int64_t i = first; i < end; i++) {
+    for (int64_t i = first; i < end; i++, s->passes++) {
         const beam_batch *batch;
         beam_forward_result result;
+        if (beam_signals_stop()) {
+            s->all[STOPS] = 1;
+            break;
+        }
         BEAM_TRY(beam_loader_read(l, i * d->rows, limit, &batch));
         d->batch = batch;
         beam_model_forward(m, batch, 0);
@@ -164,7 +171,7 @@ static beam_status run_share(beam_model *m, beam_loader *l, int64_t limit, const
     beam_status status = run_batches(m, l, limit, first, end, d, s);
     beam_model_observe(m, NULL, NULL);
     const int64_t most = beam_model_config_of(m)->expert_ranks > 1 ? (s->batches + size - 1) / size : 0;
-    for (int64_t i = end - first; !status && i < most; i++)
+    for (int64_t i = s->passes; !status && i < most; i++)
         status = beam_model_idle(m);
     return status;
 }
@@ -191,6 +198,8 @@ beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t 
         status = run_share(m, l, limit, comm, &d, &s);
     if (!status && comm)
         status = beam_comm_sum(comm, s.all, s.n);
+    if (!status && s.all[STOPS] > 0)
+        status = BEAM_FAIL(BEAM_STOPPED, "a signal stopped the evaluation");
     if (!status)
         status = fill_result(m, &s, out);
     out->seconds = beam_seconds() - start;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -40,6 +41,9 @@ beam_status beam_metrics_open(beam_metrics *m, const beam_config *c, int64_t ste
     m->file = fopen(m->path, "a+");
     if (!m->file)
         return BEAM_FAIL(BEAM_EIO, "%s: cannot open: %s", m->path, strerror(errno));
+    struct stat info;
+    if (fstat(fileno(m->file), &info) != 0 || !S_ISREG(info.st_mode)) /* a device may have no end */
+        return BEAM_FAIL(BEAM_EIO, "%s: not a regular file", m->path);
     rewind(m->file);
     const long keep = keep_until(m->file, step);
     if (keep < 0 || ftruncate(fileno(m->file), keep) != 0)

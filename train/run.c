@@ -122,6 +122,7 @@ static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
     rule.temperature = 1;
     beam_model_set_rule(t->model, rule);
     BEAM_TRY(beam_evaluate(t->model, t->eval, t->config->eval_rows, beam_trainer_rows(t), t->comm, &r));
+    t->state.eval_loss = r.loss;
     beam_info("step %lld eval | loss %.4f | accuracy %.2f%% | active %.2f | %lld tokens in %.1f s",
               (long long)t->state.step, r.loss, 100 * r.accuracy, r.avg_active, (long long)r.targets,
               r.seconds);
@@ -132,13 +133,15 @@ static beam_status evaluate(beam_trainer *t, beam_metrics *metrics)
     return status;
 }
 
-static beam_status save(beam_trainer *t)
+static beam_status save(beam_trainer *t, int *lock)
 {
     const beam_config *c = t->config;
-    beam_status status = BEAM_OK;
+    const bool leads = t->comm->rank == 0;
+    beam_status status = leads ? beam_run_lock_keep(c->output_dir, lock) : BEAM_OK;
+    BEAM_TRY(beam_comm_verdict(t->comm, status));
     BEAM_TRY(beam_trainer_save(t));
     beam_debug("saved step %lld", (long long)t->state.step);
-    if (t->comm->rank == 0)
+    if (leads)
         status = beam_checkpoint_prune(c->output_dir, (int)c->save_total_limit, t->state.step);
     return beam_comm_verdict(t->comm, status);
 }
@@ -148,13 +151,44 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
-/* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint.
- * What is returned is known to all ranks. */
-static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_after)
+/* Whether the model as it is should be evaluated and has not been: also where a signal stopped the
+ * evaluation, which the next start makes up for. */
+static bool owes_evaluation(const beam_trainer *t)
+{
+    const int64_t step = t->state.step;
+    return t->eval && step > 0 && t->state.eval_loss < 0 &&
+           (due(step, t->config->eval_steps) || step == t->total_steps);
+}
+
+/* What follows a step: evaluation, checkpoint, the end. A signal leaves the evaluation for later. */
+static beam_status after_step(beam_trainer *t, beam_metrics *metrics, int *lock, bool signal, bool stop)
 {
     const beam_config *c = t->config;
+    const bool last = t->state.step == t->total_steps;
+    if (owes_evaluation(t) && !signal) {
+        const beam_status status = evaluate(t, metrics);
+        signal = status == BEAM_STOPPED;
+        if (!signal)
+            BEAM_TRY(alone(t, status));
+    }
+    stop = (signal || stop) && (!last || owes_evaluation(t));
+    if (due(t->state.step, c->save_steps) || last || stop)
+        BEAM_TRY(save(t, lock));
+    if (stop)
+        return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
+                         (long long)t->state.step, (long long)t->total_steps,
+                         beam_run_resumes_by_itself(c) ? "the same command" : "resume_from_checkpoint: auto");
+    return BEAM_OK;
+}
+
+/* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint.
+ * What is returned is known to all ranks. */
+static beam_status steps(beam_trainer *t, beam_metrics *metrics, int *lock, int64_t stop_after)
+{
     const int64_t first = t->state.step;
     double average = 0; /* seconds per step, moving */
+    if (owes_evaluation(t))
+        BEAM_TRY(after_step(t, metrics, lock, false, false));
     while (t->state.step < t->total_steps) {
         const double start = beam_seconds(), waited = t->data_seconds;
         beam_step_result r;
@@ -166,20 +200,10 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int64_t stop_af
         t->state.seconds += spent;
         if (t->comm->rank == 0)
             BEAM_TRY(alone(t, beam_metrics_step(metrics, t, &r, spent, t->data_seconds - waited)));
-        const bool last = t->state.step == t->total_steps;
-        if (due(t->state.step, c->logging_steps) || last || r.skipped)
+        if (due(t->state.step, t->config->logging_steps) || t->state.step == t->total_steps || r.skipped)
             beam_progress(t, &r, (double)r.tokens / spent, average);
         BEAM_TRY(status);
-        if (t->eval && (due(t->state.step, c->eval_steps) || last))
-            BEAM_TRY(alone(t, evaluate(t, metrics)));
-        const bool stop = !last && (r.stop || t->state.step - first == stop_after);
-        if (due(t->state.step, c->save_steps) || last || stop)
-            BEAM_TRY(save(t));
-        if (stop)
-            return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
-                             (long long)t->state.step, (long long)t->total_steps,
-                             beam_run_resumes_by_itself(c) ? "the same command"
-                                                           : "resume_from_checkpoint: auto");
+        BEAM_TRY(after_step(t, metrics, lock, r.stop, t->state.step - first == stop_after));
     }
     return BEAM_OK;
 }
@@ -254,7 +278,8 @@ static void describe_end(const beam_trainer *t, double seconds)
                   t->comm->waited);
 }
 
-static beam_status run_locked(const beam_config *c, char **origins, int64_t stop_after, beam_comm *comm)
+static beam_status run_locked(const beam_config *c, char **origins, int64_t stop_after, beam_comm *comm,
+                              int *lock)
 {
     const bool leads = comm->rank == 0;
     beam_trainer t;
@@ -271,7 +296,7 @@ static beam_status run_locked(const beam_config *c, char **origins, int64_t stop
     if (!status) {
         const double before = t.state.seconds;
         describe(&t);
-        status = steps(&t, &metrics, stop_after);
+        status = steps(&t, &metrics, lock, stop_after);
         describe_end(&t, t.state.seconds - before);
     }
     if (status)
@@ -290,7 +315,7 @@ beam_status beam_train(const beam_config *c, char **origins, int64_t stop_after,
     beam_status status = comm->rank == 0 ? beam_run_lock(c->output_dir, &lock) : BEAM_OK;
     status = beam_comm_verdict(comm, status);
     if (!status)
-        status = run_locked(c, origins, stop_after, comm);
+        status = run_locked(c, origins, stop_after, comm, &lock);
     beam_log_also_to(NULL);
     if (lock >= 0)
         beam_run_unlock(lock);

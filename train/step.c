@@ -92,6 +92,8 @@ static beam_status run_leaf(beam_trainer *t, int64_t row, double penalty, const 
     const double began = beam_seconds();
     BEAM_TRY(beam_loader_read(t->train, row, -1, &batch));
     t->data_seconds += beam_seconds() - began;
+    if (beam_log_threshold() == BEAM_LOG_DEBUG)
+        beam_debug("rows from %lld: %016llx", (long long)row, (unsigned long long)beam_batch_hash(batch));
     const double share = (double)batch->counted_total / (double)r->tokens;
     const int64_t group = union_group(c, batch);
     const double unions = share / (layers * (double)union_groups(batch, group));
@@ -239,5 +241,6 @@ beam_status beam_trainer_step(beam_trainer *t, beam_step_result *out)
     t->state.step++;
     t->state.rows += rows;
     t->state.tokens += out->targets;
+    t->state.eval_loss = -1;
     return count_skipped(t, out);
 }

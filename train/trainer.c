@@ -156,6 +156,7 @@ static beam_status open_alone(beam_trainer *t)
     t->state = (beam_checkpoint_state){
         .average_active = -1,
         .best_loss = -1,
+        .eval_loss = -1,
         .data_hash = beam_loader_hash(t->train),
         .config_hash = beam_config_hash(c, t->comm->size),
     };

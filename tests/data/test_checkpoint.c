@@ -10,6 +10,7 @@
 #include "data/checkpoint.h"
 #include "data/cmocka_all.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "data/scratch.h"
 
 enum { ARRAYS = 5 };
@@ -62,6 +63,7 @@ static beam_checkpoint_state state_of(int64_t step)
                                .average_active = -1,
                                .seconds = 1e-310,
                                .best_loss = INFINITY,
+                               .eval_loss = -1,
                                .model_hash = UINT64_MAX - (uint64_t)step,
                                .data_hash = 0,
                                .config_hash = 0x8000000000000001ull};
@@ -158,6 +160,66 @@ static void flip(const char *path, size_t bit)
 }
 
 /* Each bit of the small files and 4,000 of the large one: refused, and the previous checkpoint is used. */
+static beam_status write_evaluated(const char *out_dir, int64_t step, double eval_loss)
+{
+    arrays_of_run run;
+    beam_array arrays[ARRAYS];
+    beam_checkpoint_state s = state_of(step);
+    s.eval_loss = eval_loss;
+    fill_run(&run, step);
+    view_run(&run, arrays);
+    return beam_checkpoint_write(out_dir, &s, arrays, ARRAYS, config);
+}
+
+static void keeps_the_best(void **state)
+{
+    (void)state;
+    static const double loss[] = {-1, 3.0, 2.0, NAN, 2.0, 2.5, -1, INFINITY};
+    static const char *const kept[] = {"best/checkpoint-000002", "best/checkpoint-000006",
+                                       "best/checkpoint-000007"};
+    const char *out = scratch_path("best");
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(write_evaluated(out, i, loss[i]), BEAM_OK);
+        assert_int_equal(beam_checkpoint_prune(out, 2, -1), BEAM_OK);
+    }
+    assert_int_equal(scratch_count(out, ""), 3);
+    for (int i = 0; i < 3; i++)
+        assert_true(beam_folder_exists(scratch_path(kept[i])));
+    /* A better one takes its place. */
+    assert_int_equal(write_evaluated(out, 8, 1.5), BEAM_OK);
+    assert_int_equal(beam_checkpoint_prune(out, 2, -1), BEAM_OK);
+    assert_int_equal(scratch_count(out, ""), 2);
+    assert_true(beam_folder_exists(scratch_path("best/checkpoint-000007")));
+    assert_true(beam_folder_exists(scratch_path("best/checkpoint-000008")));
+}
+
+/* Rewrites the manifest as an earlier version wrote it, without the loss of its step. */
+static void reads_an_older_manifest(void **state)
+{
+    (void)state;
+    const char *out = scratch_path("older"), *folder = scratch_path("older/checkpoint-000003"),
+               *path = scratch_path("older/checkpoint-000003/manifest.json");
+    char hex[BEAM_SHA256_HEX];
+    json_t *root;
+    beam_checkpoint_state s;
+    assert_int_equal(write_evaluated(out, 3, 2.5), BEAM_OK);
+    assert_int_equal(beam_checkpoint_read_state(folder, &s), BEAM_OK);
+    assert_true(s.eval_loss == 2.5);
+    assert_int_equal(beam_json_read(path, 1 << 20, BEAM_EMODEL, &root), BEAM_OK);
+    json_object_del(root, "sha256");
+    assert_int_equal(json_object_del(json_object_get(root, "state"), "eval_loss"), 0);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    beam_sha256(text, strlen(text), hex);
+    free(text);
+    json_object_set_new(root, "sha256", json_string(hex));
+    text = json_dumps(root, 0);
+    scratch_write("older/checkpoint-000003/manifest.json", text, strlen(text));
+    free(text);
+    json_decref(root);
+    assert_int_equal(beam_checkpoint_read_state(folder, &s), BEAM_OK);
+    assert_true(isnan(s.eval_loss) && s.step == 3);
+}
+
 static void notices_every_flipped_bit(void **state)
 {
     (void)state;
@@ -331,6 +393,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
         cmocka_unit_test(replaces_the_same_step),
+        cmocka_unit_test(keeps_the_best),
+        cmocka_unit_test(reads_an_older_manifest),
         cmocka_unit_test(notices_every_flipped_bit),
         cmocka_unit_test(notices_missing_and_cut_files),
         cmocka_unit_test(refuses_other_arrays),

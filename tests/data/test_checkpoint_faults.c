@@ -33,7 +33,7 @@ static beam_status write_step(const char *out_dir, int64_t step)
 {
     static float x[COUNT];
     const beam_array a = view_array(x);
-    const beam_checkpoint_state s = {.step = step, .seconds = (double)step / 7};
+    const beam_checkpoint_state s = {.step = step, .seconds = (double)step / 7, .eval_loss = -1};
     fill_array(x, step);
     return beam_checkpoint_write(out_dir, &s, &a, 1, "seed: 1\n");
 }

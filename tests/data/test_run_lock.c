@@ -6,6 +6,7 @@
 
 #include "data/checkpoint.h"
 #include "data/cmocka_all.h"
+#include "data/file.h"
 #include "data/scratch.h"
 
 /* A child that takes the lock, says so, and waits to be killed. */
@@ -72,12 +73,32 @@ static void follows_no_link(void **state)
     assert_int_equal(beam_run_lock(scratch_path("linked"), &fd), BEAM_EIO);
 }
 
+/* The folder is removed while the run works in it, and another one has the lock of what takes its place. */
+static void a_removed_folder_is_made_anew(void **state)
+{
+    (void)state;
+    int lock, other;
+    const char *folder = scratch_path("gone");
+    assert_int_equal(beam_run_lock(folder, &lock), BEAM_OK);
+    assert_int_equal(beam_run_lock_keep(folder, &lock), BEAM_OK);
+    assert_int_equal(beam_remove_folder(folder), BEAM_OK);
+    assert_int_equal(beam_run_lock_keep(folder, &lock), BEAM_OK);
+    assert_int_equal(beam_run_lock(folder, &other), BEAM_EIO);
+    assert_int_equal(beam_remove_folder(folder), BEAM_OK);
+    assert_int_equal(beam_run_lock(folder, &other), BEAM_OK);
+    assert_int_equal(beam_run_lock_keep(folder, &lock), BEAM_EIO);
+    assert_true(message_has("already"));
+    beam_run_unlock(other);
+    beam_run_unlock(lock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_second_process_is_refused),
         cmocka_unit_test(can_be_taken_again),
         cmocka_unit_test(follows_no_link),
+        cmocka_unit_test(a_removed_folder_is_made_anew),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

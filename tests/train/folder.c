@@ -1,4 +1,5 @@
 /* What a run does with its folder: which checkpoints stay, what a cut-off run leaves, what it refuses. */
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,31 @@ static void the_newest_checkpoints_stay(void **state)
     c = tiny_run_config("end", end);
     tiny_run_expect(&c, 0, BEAM_OK);
     expect_checkpoints(&c, (const int[]){8}, 1);
+}
+
+/* Steps that are too large: the loss is least at the start. */
+static void the_best_checkpoint_stays(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"save_steps=1",  "save_total_limit=2", "eval_steps=1",
+                                       "trainable=all", "learning_rate=1",    NULL};
+    const beam_config c = tiny_run_config("best", keys);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    double least = INFINITY;
+    int best = 0;
+    size_t size;
+    char *text = scratch_read(inside(&c, "metrics.jsonl"), &size);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        double loss;
+        int step;
+        if (sscanf(line, "{\"step\":%d,\"eval_loss\":%lf", &step, &loss) == 2 && loss < least) {
+            least = loss;
+            best = step;
+        }
+    }
+    free(text);
+    assert_in_range(best, 1, 6);
+    expect_checkpoints(&c, (const int[]){best, 7, 8}, 3);
 }
 
 static void a_longer_run_is_not_overtaken(void **state)
@@ -140,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_newest_checkpoints_stay),
+        cmocka_unit_test(the_best_checkpoint_stays),
         cmocka_unit_test(a_longer_run_is_not_overtaken),
         cmocka_unit_test(a_named_checkpoint),
         cmocka_unit_test(a_refused_configuration_leaves_the_old_one),

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "data/checkpoint.h"
+#include "train/signals.h"
 #include "train/tiny_run.h"
 
 static const char *const *const plain = NULL;
@@ -77,6 +79,23 @@ static off_t metrics_size(const beam_config *c)
     return stat(path, &info) == 0 ? info.st_size : 0;
 }
 
+/* Signals the run once it has made a step: it saves, and ends with 7. */
+static void signal_once(const beam_config *c, int number)
+{
+    const off_t before = metrics_size(c);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(beam_exit_code(tiny_run(c, 0)));
+    for (int wait = 0; wait < 20000 && metrics_size(c) <= before; wait++)
+        usleep(1000);
+    kill(child, number);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+}
+
 /* SIGUSR1 and SIGTERM to a job that has made its first steps, far from its last: exit code 7, and the next
  * run goes on from there. */
 static void signals_save(void **state)
@@ -86,22 +105,56 @@ static void signals_save(void **state)
     const int numbers[] = {SIGUSR1, SIGTERM};
     const beam_config whole = tiny_run_config("signal-whole", longer), c = tiny_run_config("signal", longer);
     tiny_run_expect(&whole, 0, BEAM_OK);
-    for (int i = 0; i < 2; i++) {
-        const off_t before = metrics_size(&c);
-        const pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0)
-            _exit(beam_exit_code(tiny_run(&c, 0)));
-        for (int wait = 0; wait < 20000 && metrics_size(&c) <= before; wait++)
-            usleep(1000);
-        kill(child, numbers[i]);
-        int status;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 7);
-    }
+    for (int i = 0; i < 2; i++)
+        signal_once(&c, numbers[i]);
     tiny_run_expect(&c, 0, BEAM_OK);
     tiny_run_same(&whole, &c);
+}
+
+/* The newest checkpoint is of a step whose evaluation did not end. */
+static bool owes_evaluation(const beam_config *c)
+{
+    char path[BEAM_PATH_MAX + 64];
+    beam_checkpoint_state s;
+    bool found;
+    assert_int_equal(beam_checkpoint_newest(c->output_dir, path, sizeof path, &found), BEAM_OK);
+    assert_int_equal(beam_checkpoint_read_state(path, &s), BEAM_OK);
+    return s.eval_loss < 0;
+}
+
+/* Evaluations take most of the time: a signal stops them, and the next start makes up for them. */
+static void signals_stop_an_evaluation(void **state)
+{
+    (void)state;
+    static const char *const evaluating[] = {"max_steps=40", "eval_steps=1", "eval_rows=0", NULL};
+    const beam_config whole = tiny_run_config("eval-whole", evaluating),
+                      c = tiny_run_config("eval", evaluating);
+    int stopped = 0;
+    tiny_run_expect(&whole, 0, BEAM_OK);
+    for (int i = 0; i < 8; i++) {
+        signal_once(&c, SIGTERM);
+        stopped += owes_evaluation(&c);
+    }
+    assert_true(stopped > 0);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    assert_false(owes_evaluation(&c));
+    tiny_run_same(&whole, &c);
+}
+
+/* As with nohup: SIGHUP stays ignored where it was. A closed terminal otherwise saves. */
+static void a_closed_terminal_saves(void **state)
+{
+    (void)state;
+    static const char *const longer[] = {"max_steps=100000", "eval_steps=0", NULL};
+    const beam_config c = tiny_run_config("terminal", longer);
+    signal_once(&c, SIGHUP);
+    const beam_config ignoring = tiny_run_config("nohup", NULL);
+    signal(SIGHUP, SIG_IGN);
+    beam_signals_listen();
+    raise(SIGHUP);
+    assert_false(beam_signals_stop());
+    signal(SIGHUP, SIG_DFL);
+    tiny_run_expect(&ignoring, 0, BEAM_OK);
 }
 
 int main(void)
@@ -113,6 +166,8 @@ int main(void)
         cmocka_unit_test(a_finished_run_stays_finished),
         cmocka_unit_test(threads_and_recomputation),
         cmocka_unit_test(signals_save),
+        cmocka_unit_test(signals_stop_an_evaluation),
+        cmocka_unit_test(a_closed_terminal_saves),
     };
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
 }
