@@ -1,10 +1,11 @@
 """Masked models in vLLM on the processor against beam, and against vLLM without masks."""
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAMILIES, edit_config, edit_tensors
+from conftest import BEAM, FAMILIES, edit_config, edit_tensors
 from engine import PROMPTS, ask_beam, engine, generate, recorded
 
 LOGPROB_TOLERANCE = 1e-4  # float32 on both sides, other order of sums
@@ -129,6 +130,27 @@ def test_modes_and_switching_off(exported, tmp_path, monkeypatch):
     with engine(stock(folder, tmp_path / "stock")) as llm:
         assert generate(llm) == off
     assert off[1] != remap[1]
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "deepseek_v2"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_beam_kernel(family, dtype, exported, tmp_path, monkeypatch):
+    """Experts through libbeam_moe.so, which lies beside the program in a build folder."""
+    library = Path(BEAM).resolve().parent.parent / "serve" / "libbeam_moe.so"
+    monkeypatch.setenv("EXPERT_MASK_KERNEL", str(library))
+    folder = exported(family)
+    ids, scores = ask_beam(folder, tmp_path)
+    with engine(folder, dtype=dtype) as llm, recorded(monkeypatch) as calls:
+        mine, logprobs = generate(llm)
+    assert calls
+    if dtype == "float32":
+        assert mine == ids and worst_logprob(logprobs, scores) <= LOGPROB_TOLERANCE
+    monkeypatch.delenv("EXPERT_MASK_KERNEL")
+    with engine(folder, dtype=dtype) as llm:
+        _, theirs = generate(llm)
+    off = [abs(a - b) for x, y in zip(logprobs, theirs) for a, b in zip(x, y)]
+    print(f"\n{family} {dtype}: libbeam_moe and vLLM's experts on average within {sum(off) / len(off):.1e}")
+    assert sum(off) / len(off) <= (1e-5 if dtype == "float32" else 0.1)
 
 
 def test_a_token_does_not_depend_on_its_batch(exported):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from conftest import FAMILIES, edit_config, edit_tensors
-from engine import engine
+from engine import engine, generate
 
 
 def refused(folder, says, error=ValueError, **options):
@@ -87,7 +87,7 @@ def test_lora(exported):
 
 
 def test_quantised_experts_on_a_processor(exported):
-    refused(exported("qwen3_moe"), "expert_mask: ", quantization="fp8")
+    refused(exported("qwen3_moe"), "expert_mask: ", quantization="fp8", dtype="bfloat16")
 
 
 def test_modes(exported, monkeypatch):
@@ -97,6 +97,11 @@ def test_modes(exported, monkeypatch):
     refused(exported("qwen3_moe"), "EXPERT_MASK_MODE=fast")
 
 
+def test_kernels_that_are_none(exported, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPERT_MASK_KERNEL", str(tmp_path / "none.so"))
+    refused(exported("qwen3_moe"), "EXPERT_MASK_KERNEL: .*none.so")
+
+
 def test_version_of_vllm(exported, monkeypatch):
     import vllm
     monkeypatch.setattr(vllm, "__version__", "0.99.0")
@@ -104,10 +109,12 @@ def test_version_of_vllm(exported, monkeypatch):
 
 
 def test_a_kernel_that_was_exchanged_later(exported, monkeypatch):
-    """Some path of vLLM that builds another kernel than the one that was prepared."""
+    """Some path of vLLM that builds another kernel than the one that was prepared: no token is made."""
     from vllm_expert_mask import cpu
     monkeypatch.setattr(cpu, "masked_cpu_class", lambda stock, gate: stock)
-    refused(exported("qwen3_moe"), "CPUUnquantizedExperts, which applies no masks")
+    with pytest.raises(ValueError, match="CPUUnquantizedExperts, which applies no masks"):
+        with engine(exported("qwen3_moe")) as llm:
+            generate(llm)
 
 
 def test_without_the_plugin(exported):

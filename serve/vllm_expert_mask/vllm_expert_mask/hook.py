@@ -7,14 +7,14 @@ from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import Un
 from vllm.platforms import current_platform
 
 from .mask import MaskGate
-from .spec import ExpertMaskError, MaskSpec, disabled, mode_asked
+from .spec import ExpertMaskError, MaskSpec, disabled, kernel_path, mode_asked
 
 logger = init_logger(f"vllm.{__name__}")
 
 
 def _can_skip(runner, method) -> bool:
     if not current_platform.is_cuda():
-        return False
+        return kernel_path() is not None
     from vllm.model_executor.layers.fused_moe.experts.triton_moe import TritonExperts
     return (type(method) is UnquantizedFusedMoEMethod and method.experts_cls is TritonExperts
             and runner.expert_map is None and not runner.moe_config.moe_parallel_config.enable_eplb)
@@ -47,7 +47,10 @@ def _hook(runner, gate: MaskGate) -> str:
     if stock is None:
         raise ExpertMaskError(f"{type(method).__name__} does not say how it runs experts; masks cannot be applied")
     gate.mode = _choose_mode(runner, method)
-    if hasattr(stock, "_select_experts") and stock.__module__.endswith(".cpu_moe"):
+    on_cpu = hasattr(stock, "_select_experts") and stock.__module__.endswith(".cpu_moe")
+    if kernel_path() and not on_cpu:
+        raise ExpertMaskError(f"EXPERT_MASK_KERNEL is for unquantised experts on a processor, not {stock.__name__}")
+    if on_cpu:
         from .cpu import masked_cpu_class
         method.experts_cls = masked_cpu_class(stock, gate)
     elif stock.is_monolithic():

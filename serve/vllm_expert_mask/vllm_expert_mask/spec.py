@@ -92,3 +92,8 @@ def mode_asked() -> str | None:
 def disabled() -> bool:
     """EXPERT_MASK_DISABLE=1: every candidate runs, to compare with the model without masks."""
     return os.environ.get("EXPERT_MASK_DISABLE", "0") == "1"
+
+
+def kernel_path() -> str | None:
+    """EXPERT_MASK_KERNEL: libbeam_moe.so, to compute experts on the processor with."""
+    return os.environ.get("EXPERT_MASK_KERNEL") or None
