@@ -10,9 +10,9 @@ BEAM = os.environ.get("BEAM", "beam")
 
 # Sizes that vLLM's kernels for processors take: multiples of 32, heads of 32 (latent attention: 576 wide).
 COMMON = {"vocab_size": 259, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2,
-          "num_key_value_heads": 2, "num_experts_per_tok": 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
-          "initializer_range": 0.2, "rope_theta": 10000.0, "torch_dtype": "float32", "tie_word_embeddings": False,
-          "eos_token_id": 256}
+          "num_key_value_heads": 2, "num_experts_per_tok": 4, "max_position_embeddings": 512,
+          "rms_norm_eps": 1e-5, "initializer_range": 0.2, "rope_theta": 10000.0, "torch_dtype": "float32",
+          "tie_word_embeddings": False, "eos_token_id": 256}
 FAMILIES = {
     "qwen3_moe": {"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8, "moe_intermediate_size": 32,
                   "intermediate_size": 64, "head_dim": 32, "num_key_value_heads": 1, "norm_topk_prob": True,
@@ -26,7 +26,8 @@ FAMILIES = {
                     "routed_scaling_factor": 2.5, "norm_topk_prob": False, "rms_norm_eps": 1e-6,
                     # As published. Without YaRN vLLM's own rotation on processors goes wrong.
                     "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128,
-                                     "beta_fast": 32, "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 0.707}},
+                                     "beta_fast": 32, "beta_slow": 1, "mscale": 0.707,
+                                     "mscale_all_dim": 0.707}},
     "olmoe": {"architectures": ["OlmoeForCausalLM"], "num_experts": 8, "intermediate_size": 32,
               "norm_topk_prob": False},
     "mixtral": {"architectures": ["MixtralForCausalLM"], "num_local_experts": 8, "intermediate_size": 32},

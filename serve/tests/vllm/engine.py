@@ -33,7 +33,8 @@ def engine(folder, dtype="float32", **options):
 
 def generate(llm, prompts=PROMPTS, new=NEW):
     """Greedy continuations, and the log-probabilities of each prompt's own ids but the first."""
-    sampling = SamplingParams(temperature=0, max_tokens=new, ignore_eos=True, detokenize=False, prompt_logprobs=0)
+    sampling = SamplingParams(temperature=0, max_tokens=new, ignore_eos=True, detokenize=False,
+                              prompt_logprobs=0)
     outputs = llm.generate([TokensPrompt(prompt_token_ids=p) for p in prompts], sampling, use_tqdm=False)
     ids = [list(o.outputs[0].token_ids) for o in outputs]
     logprobs = [[step[i].logprob for step, i in zip(o.prompt_logprobs[1:], p[1:])]
@@ -43,8 +44,8 @@ def generate(llm, prompts=PROMPTS, new=NEW):
 
 def ask_beam(folder, tmp, prompts=PROMPTS, new=NEW):
     (tmp / "ids.jsonl").write_text("".join(json.dumps({"ids": p}) + "\n" for p in prompts))
-    out = json.loads(beam("generate", "--model", folder, "--input", tmp / "ids.jsonl", "--max-new-tokens", new,
-                          "--ignore-eos", "--json"))
+    out = json.loads(beam("generate", "--model", folder, "--input", tmp / "ids.jsonl", "--max-new-tokens",
+                          new, "--ignore-eos", "--json"))
     scores = [json.loads(line) for line in
               beam("score", "--model", folder, "--input", tmp / "ids.jsonl", "--experts").splitlines()]
     return [o["ids"] for o in out["outputs"]], scores
@@ -52,7 +53,7 @@ def ask_beam(folder, tmp, prompts=PROMPTS, new=NEW):
 
 @contextmanager
 def recorded(monkeypatch):
-    """What the gates decide: a list of (candidates [T, K], kept [T, K]), layer by layer, as they are asked."""
+    """What the gates decide: a list of (candidates [T, K], kept [T, K]), as layer after layer asks."""
     from vllm_expert_mask.mask import MaskGate
     calls, forward = [], MaskGate.forward
 

@@ -120,8 +120,8 @@ def test_a_kernel_that_was_exchanged_later(exported, monkeypatch):
 def test_without_the_plugin(exported):
     program = ("import sys; from vllm import LLM\n"
                "LLM(sys.argv[1], enforce_eager=True, skip_tokenizer_init=True, max_model_len=64)")
-    done = subprocess.run([sys.executable, "-c", program, exported("qwen3_moe")], capture_output=True, text=True,
-                          env=os.environ | {"VLLM_PLUGINS": ""})
+    done = subprocess.run([sys.executable, "-c", program, exported("qwen3_moe")], capture_output=True,
+                          text=True, env=os.environ | {"VLLM_PLUGINS": ""})
     assert done.returncode != 0
     assert "ExpertMaskQwen3MoeForCausalLM" in done.stderr + done.stdout
     assert "not supported" in done.stderr + done.stdout

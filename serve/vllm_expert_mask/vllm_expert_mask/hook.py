@@ -1,5 +1,5 @@
-"""Puts a mask gate beside every router of a vLLM model, before its weights are loaded. vLLM builds the kernels
-from `experts_cls` after loading, so a layer's class can still be exchanged here."""
+"""Puts a mask gate beside every router of a vLLM model, before its weights are loaded. vLLM builds the
+kernels from `experts_cls` after loading, so a layer's class can still be exchanged here."""
 
 from vllm.logger import init_logger
 from vllm.model_executor.layers.fused_moe import MoERunner
@@ -41,15 +41,17 @@ def _mask_router(router, gate: MaskGate) -> None:
 
 
 def _hook(runner, gate: MaskGate) -> str:
-    """Returns what to expect of the layer's kernel."""
+    """Returns the name of the class that runs the experts without masks."""
     method = runner.routed_experts.quant_method
     stock = getattr(method, "experts_cls", None)
     if stock is None:
-        raise ExpertMaskError(f"{type(method).__name__} does not say how it runs experts; masks cannot be applied")
+        raise ExpertMaskError(f"{type(method).__name__} does not say how it runs experts: no mask can "
+                              "be applied")
     gate.mode = _choose_mode(runner, method)
     on_cpu = hasattr(stock, "_select_experts") and stock.__module__.endswith(".cpu_moe")
     if kernel_path() and not on_cpu:
-        raise ExpertMaskError(f"EXPERT_MASK_KERNEL is for unquantised experts on a processor, not {stock.__name__}")
+        raise ExpertMaskError("EXPERT_MASK_KERNEL is for unquantised experts on a processor, not "
+                              f"{stock.__name__}")
     if on_cpu:
         from .cpu import masked_cpu_class
         method.experts_cls = masked_cpu_class(stock, gate)
@@ -82,7 +84,7 @@ def verify(runners: list) -> None:
     """Kernels are built after loading: whether they are the ones that were prepared."""
     for runner in runners:
         method = runner.routed_experts.quant_method
-        built = type(method.moe_kernel.fused_experts)
+        built = type(getattr(method.moe_kernel, "fused_experts", None))
         masked = hasattr(built, "mask_gate") if runner.is_monolithic else built is method.experts_cls
         if not masked:
             raise ExpertMaskError(f"{runner.layer_name} runs {built.__name__}, which applies no masks")

@@ -1,4 +1,4 @@
-"""Experts on the processor through libbeam_moe.so (serve/beam_moe.h), which computes and reads kept ones only."""
+"""Experts on a processor by libbeam_moe.so (serve/beam_moe.h): only kept ones are computed and read."""
 
 import ctypes
 from ctypes import POINTER, byref, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
@@ -41,15 +41,16 @@ def _open(path: str):
         raise ExpertMaskError(f"EXPERT_MASK_KERNEL: {error}") from error
     lib.beam_moe_workspace.restype = c_size_t
     lib.beam_moe_workspace.argtypes = [c_void_p, c_int64]
-    lib.beam_moe_experts.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_size_t, c_void_p]
+    lib.beam_moe_experts.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_size_t,
+                                     c_void_p]
     lib.beam_moe_pack_gate_up.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int32]
     lib.beam_moe_error.restype = ctypes.c_char_p
     return lib
 
 
 class ExpertsKernel:
-    """One layer's experts: w13 [E, 2F, D], gate rows before up rows, is packed in place; w2 [E, D, F] is used as
-    it is. Both must stay where they are."""
+    """One layer's experts: w13 [E, 2F, D], gate rows before up rows, is packed in place; w2 [E, D, F] is used
+    as it is. Both must stay where they are."""
 
     def __init__(self, path: str, w13: torch.Tensor, w2: torch.Tensor, top_k: int):
         if w13.dtype not in TYPES or not (w13.is_contiguous() and w2.is_contiguous()):
@@ -61,8 +62,8 @@ class ExpertsKernel:
             gate, up = w13[e].clone().chunk(2)
             self._check(self.lib.beam_moe_pack_gate_up(w13[e].data_ptr(), gate.data_ptr(), up.data_ptr(),
                                                        rows // 2, hidden, kind))
-        self.layer = Layer(size=ctypes.sizeof(Layer), abi=ABI, hidden_size=hidden, experts=experts, top_k=top_k,
-                           expert_size=rows // 2, hidden_type=kind,
+        self.layer = Layer(size=ctypes.sizeof(Layer), abi=ABI, hidden_size=hidden, experts=experts,
+                           top_k=top_k, expert_size=rows // 2, hidden_type=kind,
                            router=Matrix(w2.data_ptr(), kind),  # must be there, is not read: vLLM has routed
                            gate_up=Matrix(w13.data_ptr(), kind), down=Matrix(w2.data_ptr(), kind))
 
@@ -76,8 +77,8 @@ class ExpertsKernel:
         size = self.lib.beam_moe_workspace(byref(self.layer), tokens)
         room = torch.empty(size, dtype=torch.uint8)
         pairs = Pairs(ids.data_ptr(), weights.data_ptr())
-        self._check(self.lib.beam_moe_experts(byref(self.layer), x.data_ptr(), y.data_ptr(), tokens, byref(pairs),
-                                              room.data_ptr(), size, None))
+        self._check(self.lib.beam_moe_experts(byref(self.layer), x.data_ptr(), y.data_ptr(), tokens,
+                                              byref(pairs), room.data_ptr(), size, None))
         return y
 
 
@@ -93,9 +94,9 @@ def kernel_class(masked: type, path: str) -> type:
             self.kernel = ExpertsKernel(path, layer.w13_weight.data, layer.w2_weight.data,
                                         self.moe_config.experts_per_token)
 
-        def apply(self, hidden_states, w1, w2, router_logits, activation, global_num_experts, expert_map, a1q_scale,
-                  apply_router_weight_on_input, num_expert_group=None, e_score_correction_bias=None,
-                  routed_scaling_factor=None, topk_group=None):
+        def apply(self, hidden_states, w1, w2, router_logits, activation, global_num_experts, expert_map,
+                  a1q_scale, apply_router_weight_on_input, num_expert_group=None,
+                  e_score_correction_bias=None, routed_scaling_factor=None, topk_group=None):
             if activation != MoEActivation.SILU or apply_router_weight_on_input or expert_map is not None:
                 raise ExpertMaskError("libbeam_moe computes SwiGLU experts, all of them on each rank")
             weights, ids = self._select_experts(hidden_states, router_logits, num_expert_group, topk_group,

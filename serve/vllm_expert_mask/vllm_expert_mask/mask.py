@@ -11,8 +11,8 @@ class MaskGate(torch.nn.Module):
 
         keep e  if  (W x + b)_e + a log(K g'_e) + c[rank of e]  >=  cutoff,    g' = g / sum of g
 
-    x is what the router sees, g are the candidates' weights as the router gives them; those of kept ones stay as
-    they are. Parameters are float32 whatever the model's dtype: a decision has no tolerance.
+    x is what the router sees, g are the candidates' weights as the router gives them; those of kept ones stay
+    as they are. Parameters are float32 whatever the model's dtype: a decision has no tolerance.
 
     What becomes of a dropped candidate is up to `mode`; its weight is 0 in all of them:
         skip   its id is -1, so that nothing is computed or read for it

@@ -27,7 +27,7 @@ class ExpertMask:
         self._masks_verified = disabled()
 
     def load_weights(self, weights):
-        """vLLM passes over some tensors that it does not know, and over some that are missing. Not over gates."""
+        """vLLM passes over some tensors that it does not know or that are missing, but not over gates'."""
         missing = {n for n, _ in self.named_parameters() if ".mask_gate." in n}
         layers = set()
 
@@ -51,7 +51,8 @@ class ExpertMask:
     def _check_gate_tensor(self, name, tensor):
         shape = self._mask_spec.shapes().get(name.rpartition(".")[2])
         if shape is None:
-            raise ExpertMaskError(f"the checkpoint has {name}, which expert_mask of config.json does not mention")
+            raise ExpertMaskError(f"the checkpoint has {name}, which expert_mask of config.json does not "
+                                  "mention")
         if tuple(tensor.shape) != shape:
             raise ExpertMaskError(f"{name} has the shape {tuple(tensor.shape)} instead of {shape}")
 

@@ -54,7 +54,7 @@ def read_spec(config) -> MaskSpec:
         raise ExpertMaskError("config.json names an ExpertMask architecture, but has no expert_mask object")
     version = _take(block, "version", int)
     if version != 1:
-        raise ExpertMaskError(f"format version {version}; this plugin reads version 1: install a newer plugin")
+        raise ExpertMaskError(f"format version {version}, not 1: install a newer plugin")
     threshold = _take(block, "threshold", float)
     if not 0 < threshold < 1:
         raise ExpertMaskError(f"threshold {threshold} is not between 0 and 1")
@@ -64,7 +64,8 @@ def read_spec(config) -> MaskSpec:
         raise ExpertMaskError("renormalize is true, which is unknown: kept weights stay as they are")
     if _take(block, "dropped_output", bool):
         raise ExpertMaskError("the model gives back a vector for each dropped expert (dropped_output), which "
-                              "this plugin does not compute; train with mask.give_back: false, or use beam generate")
+                              "this plugin does not compute; train with mask.give_back: false, or use "
+                              "beam generate")
     return MaskSpec(
         hidden_size=config.hidden_size,
         num_experts=next(getattr(config, k) for k in EXPERTS_KEYS if getattr(config, k, None)),
@@ -78,7 +79,8 @@ def read_spec(config) -> MaskSpec:
 def check_vllm(version: str) -> None:
     """The plugin leans on names inside vLLM that change between releases."""
     if not version.startswith(TESTED_VLLM) and os.environ.get("EXPERT_MASK_ANY_VLLM") != "1":
-        raise ExpertMaskError(f"vLLM {version} is untested, {TESTED_VLLM}x is; set EXPERT_MASK_ANY_VLLM=1 to try")
+        raise ExpertMaskError(f"vLLM {version} is untested, {TESTED_VLLM}x is tested; to try anyway set "
+                              "EXPERT_MASK_ANY_VLLM=1")
 
 
 def mode_asked() -> str | None:

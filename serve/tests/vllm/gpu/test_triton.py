@@ -42,7 +42,7 @@ def same(a, b, tolerance=0.02):
 
 @pytest.mark.parametrize("family", MODELS)
 def test_skip_is_zero_weights(family, exported, monkeypatch, poisoned):
-    """Tokens are those of mode zero, which computes every candidate; no NaN of a skipped row comes through."""
+    """Tokens are those of mode zero, which computes every candidate; no NaN of a skipped row comes out."""
     folder = exported(family)
     with engine(folder, dtype="bfloat16") as llm:
         together = generate(llm)
