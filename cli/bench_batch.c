@@ -120,7 +120,7 @@ static beam_status run(bench *b)
                          o->sequence, b->config.max_positions);
     set_rules(b);
     BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, o->threads, &b->be));
-    BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, &b->be));
+    BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, NULL, &b->be));
     if (o->json)
         fputs("{\"rows\":[", stdout);
     else
