@@ -266,7 +266,7 @@ const op_case op_cases[] = {
      2e-2},
     {"attention heads of 32 beyond tiles",
      &op_attention,
-     {.T = 264, .H = 4, .G = 2, .Dh = 32, .alpha = 0.18, .lengths = beyond_tiles, .options = OP_NOT_SMOOTH},
+     {.T = 264, .H = 2, .G = 1, .Dh = 32, .alpha = 0.18, .lengths = beyond_tiles, .options = OP_NOT_SMOOTH},
      2e-6,
      2e-2},
     {"attention heads of 192, values of 128, window",
