@@ -28,6 +28,27 @@ else()
   message(STATUS "CUDA: building for the processor only")
 endif()
 
+# BEAM_CUDNN: AUTO builds attention by cuDNN where its headers are, ON insists, OFF never looks. Programs load the
+# library when they run, if they are asked to (kernels/cuda/cudnn.h).
+set(BEAM_CUDNN AUTO CACHE STRING "attention by cuDNN: AUTO, ON or OFF")
+set_property(CACHE BEAM_CUDNN PROPERTY STRINGS AUTO ON OFF)
+set(BEAM_CUDNN_INCLUDES "")
+if(BEAM_NVCC AND BEAM_CUDNN)
+  find_path(BEAM_CUDNN_HEADERS cudnn_graph.h HINTS ENV CUDNN_HOME ${cuda_home} PATH_SUFFIXES include)
+  if(BEAM_CUDNN_HEADERS)
+    include(CheckCSourceCompiles)
+    set(CMAKE_REQUIRED_INCLUDES ${BEAM_CUDNN_HEADERS} ${cuda_home}/include)
+    check_c_source_compiles("#include <cudnn_graph.h>
+      int main(void) { return CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP; }" BEAM_CUDNN_IS_NEW) # 9.8 or later
+    unset(CMAKE_REQUIRED_INCLUDES)
+  endif()
+  if(BEAM_CUDNN_IS_NEW)
+    set(BEAM_CUDNN_INCLUDES ${BEAM_CUDNN_HEADERS} ${cuda_home}/include)
+  elseif(BEAM_CUDNN STREQUAL "ON")
+    message(FATAL_ERROR "BEAM_CUDNN=ON, but there is no cudnn_graph.h of cuDNN 9.8 or later; set CUDNN_HOME, or use AUTO")
+  endif()
+endif()
+
 # The host shim and its tests are C++.
 if(BEAM_TESTS)
   include(CheckLanguage)

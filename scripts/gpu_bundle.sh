@@ -14,8 +14,9 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
     exit 64
 fi
 build=${2:-$root/build/bundle}
-programs="cli/beam tests/ops/ops.cuda tests/ops/ops.tile_cuda tests/ops/bench_grouped tests/model/model.cuda"
-targets="beam ops.cuda ops.tile_cuda bench_grouped model.cuda"
+programs="cli/beam tests/ops/ops.cuda tests/ops/ops.tile_cuda tests/ops/bench_grouped tests/ops/bench_attention
+    tests/model/model.cuda"
+targets="beam ops.cuda ops.tile_cuda bench_grouped bench_attention model.cuda"
 # What every Linux machine with a driver has: the loader, glibc's libraries, and the driver itself.
 system='linux-vdso|ld-linux|lib(c|m|pthread|rt|dl|resolv|cuda)\.so'
 
@@ -30,7 +31,7 @@ out=$(cd "$1" && pwd)
 for program in $programs; do
     cp "$build/$program" "$out/"
 done
-strip --strip-debug "$out"/beam "$out"/ops.* "$out"/model.cuda "$out"/bench_grouped
+strip --strip-debug "$out"/beam "$out"/ops.* "$out"/model.cuda "$out"/bench_*
 
 # Libraries of libraries find their own beside them, whatever they say themselves: the programs' rpath is of the kind
 # (--disable-new-dtags) that also holds for what they load indirectly.

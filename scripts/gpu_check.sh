@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
 done
 stages=${*:-ops model repeats memcheck initcheck synccheck racecheck bench}
 export BEAM_TEST_FAMILIES="$here/families" OMP_WAIT_POLICY=passive
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64" # cuBLASLt
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64" # cuBLASLt, cuDNN
 
 # ops.cuda asks the driver, as beam does.
 if ! "$here/beam" doctor --json | grep -q '"gpus": \[{'; then
@@ -33,11 +33,11 @@ device=$("$here/beam" doctor | sed -n 's/^gpu [0-9]* *//p' | head -1)
 : >"$logs/summary.txt"
 failed=0
 
-# stage NAME COMMAND...: a log, a line of the summary, and the command for the report.
+# stage NAME COMMAND...: a log, a line of the summary, and the command for the report. Fails if it was not asked for.
 stage() {
     name=$1
     shift
-    case " $stages " in *" ${name%%_*} "*) ;; *) return ;; esac
+    case " $stages " in *" ${name%%_*} "*) ;; *) return 1 ;; esac
     printf '$ %s\n' "$*" >"$logs/$name.log"
     began=$(date +%s)
     timeout "${BEAM_STAGE_SECONDS:-240}" "$@" >>"$logs/$name.log" 2>&1
@@ -49,6 +49,16 @@ stage() {
     *) verdict="FAILED ($code)"; failed=1 ;;
     esac
     printf '%-14s %s, %s s\n' "$name" "$verdict" $(($(date +%s) - began)) | tee -a "$logs/summary.txt"
+}
+
+# with_cudnn NAME COMMAND...: a stage with attention by cuDNN, and a note in the summary if there is none.
+with_cudnn() {
+    name=$1
+    shift
+    stage "$name" env BEAM_CUDA_CUDNN=1 "$@" || return
+    if ! grep -q 'attention by cuDNN' "$logs/$name.log"; then
+        echo "$name: cuDNN could not be loaded, so this says nothing about it" | tee -a "$logs/summary.txt"
+    fi
 }
 
 # sanitize NAME TOOL-OPTIONS...: compute-sanitizer over every operation.
@@ -64,9 +74,12 @@ sanitize() {
 stage ops "$here/ops.cuda"
 stage ops_tiles env BEAM_CUDA_BLAS=0 "$here/ops.cuda"
 stage ops_wgmma env BEAM_CUDA_WGMMA=1 "$here/ops.cuda"
+with_cudnn ops_cudnn "$here/ops.cuda"
 stage ops_tile "$here/ops.tile_cuda"
 stage model "$here/model.cuda" 2
+with_cudnn model_cudnn "$here/model.cuda" 2
 stage repeats "$here/model.cuda" "${BEAM_REPEATS:-100}"
+with_cudnn repeats_cudnn "$here/model.cuda" "${BEAM_REPEATS:-100}"
 for tool in memcheck initcheck synccheck racecheck; do
     sanitize "$tool"
 done
@@ -75,11 +88,13 @@ done
 sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 4/; s/"vocab_size": [0-9]*/"vocab_size": 16384/' \
     "$here/Qwen3-30B-A3B.json" >"$logs/layers.json"
 stage bench_grouped "$here/bench_grouped"
+with_cudnn bench_attention "$here/bench_attention"
+with_cudnn bench_attention_latent "$here/bench_attention" 16384 16 16 192 128 4
 stage bench_grouped_wgmma env BEAM_CUDA_WGMMA=1 "$here/bench_grouped"
-for wgmma in 0 1; do
-    stage "bench_step_$wgmma" env "BEAM_CUDA_WGMMA=$wgmma" "$here/beam" bench train --model "random:$logs/layers.json" \
-        --backend cuda --bf16 --rows 4 --sequence 4096 --steps 10
-done
+set -- "$here/beam" bench train --model "random:$logs/layers.json" --backend cuda --bf16 --rows 4 --sequence 4096 --steps 10
+stage bench_step_0 env BEAM_CUDA_WGMMA=0 "$@"
+stage bench_step_1 env BEAM_CUDA_WGMMA=1 "$@"
+with_cudnn bench_step_cudnn "$@"
 
 if [ -n "$report" ]; then
     {
@@ -89,7 +104,7 @@ if [ -n "$report" ]; then
         printf '\n```\n'
         cat "$logs/summary.txt"
         printf '```\n'
-        for name in bench_grouped bench_grouped_wgmma bench_step_0 bench_step_1; do
+        for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 bench_step_1 bench_step_cudnn; do
             [ -f "$logs/$name.log" ] || continue
             printf '\n```\n'
             sed "s|$here/||g; s|$logs/||g" "$logs/$name.log"

@@ -2,6 +2,7 @@
  * 2023, "FlashAttention-2", arXiv:2307.08691). A block takes a head of a tile of queries; scores live in
  * registers. */
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/cudnn.h"
 
 /* Runs of 16 queries per warp, and keys of a tile: as much as the registers hold. */
 template <class T, int Width, int ValueWidth> struct forward_shape {
@@ -159,6 +160,8 @@ static void attend(beam_backend *be, T *out, float *lse, const attention_input<T
 void beam_cuda_attention(beam_backend *be, beam_tensor out, beam_tensor lse, beam_tensor q, beam_tensor k,
                          beam_tensor v, beam_sequences seq, beam_attention_rule rule)
 {
+    if (beam_cuda_cudnn_attention(be, out, lse, q, k, v, seq, rule))
+        return;
     with_type(be->real, [&](auto element) {
         using T = decltype(element);
         attention_input<T> in = make_input<T>(q, k, v, seq, rule);

@@ -1,6 +1,7 @@
 /* Gradients of attention. Scores are computed again, once for the queries and once for the keys: a block owns
  * a tile of either and goes over all tiles of the other, so that every sum has one owner and one order. */
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/cudnn.h"
 
 /* Runs once for all tokens and heads: delta = <dout, out>, a warp per row. */
 template <class T>
@@ -246,6 +247,8 @@ void beam_cuda_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, 
                               beam_tensor dout, beam_tensor out, beam_tensor lse, beam_tensor q,
                               beam_tensor k, beam_tensor v, beam_sequences seq, beam_attention_rule rule)
 {
+    if (beam_cuda_cudnn_attention_grad(be, dq, dk, dv, dout, out, lse, q, k, v, seq, rule))
+        return;
     const int64_t rows = beam_count(lse);
     float *delta = static_cast<float *>(beam_cuda_scratch(be, static_cast<size_t>(rows) * sizeof(float)));
     with_type(be->real, [&](auto element) {

@@ -18,12 +18,14 @@ typedef struct {
     void *stream;           /* cudaStream_t; NULL on the host */
     void *blas;             /* kernels/cuda/blas.h; NULL: none */
     void *tensor_map;       /* kernels/cuda/wgmma.h; NULL: none */
+    void *cudnn;            /* kernels/cuda/cudnn.h; NULL: none */
     void *scratch;
     size_t scratch_bytes;
 } beam_cuda_impl;
 
-/* Scratch of the op that runs, on the device, allocated with the backend: no op allocates. Ops run one after
- * another, so that all may use it from its beginning. */
+/* Scratch of the op that runs, on the device, allocated with the backend: no op allocates, but for the first
+ * use of a shape by cuDNN, which may enlarge it. Ops run one after another, so that all may use it from its
+ * beginning. */
 static inline size_t beam_cuda_scratch_bytes(const beam_backend *be)
 {
     return ((const beam_cuda_impl *)be->impl)->scratch_bytes;

@@ -5,6 +5,7 @@
 
 #include "core/arena.h"
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/wgmma.h"
@@ -89,6 +90,7 @@ void beam_cuda_close(beam_backend *be)
     if (!impl)
         return;
     beam_cuda_blas_close(static_cast<beam_cuda_blas *>(impl->blas));
+    beam_cuda_cudnn_close(impl->cudnn);
     cudaFree(impl->scratch);
     if (impl->stream)
         cudaStreamDestroy(stream_of(be));
@@ -169,6 +171,7 @@ static beam_status fill(beam_backend *out, int device)
         return out->status;
     impl_of(out)->blas = beam_cuda_blas_open();
     impl_of(out)->tensor_map = beam_cuda_wgmma_open(device);
+    impl_of(out)->cudnn = beam_cuda_cudnn_open(device, stream);
     impl_of(out)->scratch = beam_cuda_alloc(out, scratch_bytes);
     impl_of(out)->scratch_bytes = scratch_bytes;
     if (out->status == BEAM_ENOMEM)
