@@ -118,6 +118,8 @@ beam_status beam_verb_bench(int argc, char **argv)
         return beam_bench_ranks(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "decode") == 0)
         return beam_bench_decode(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "batch") == 0)
+        return beam_bench_batch(argc - 1, argv + 1);
     bool json = false, checkpointing = false;
     const char *model = NULL;
     beam_backend_choice backend = {0};
@@ -143,7 +145,9 @@ beam_status beam_verb_bench(int argc, char **argv)
             "reach on\n"
             "this machine; operations are counted from the model's shape. Also: `beam bench decode --help`, "
             "generating\n"
-            "tokens, and `beam bench comm --help`, what ranks send each other.",
+            "tokens, `beam bench batch --help`, what batches read and what it costs to read less, and `beam "
+            "bench\n"
+            "comm --help`, what ranks send each other.",
         .examples =
             "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
         .options = options,
@@ -156,7 +160,7 @@ beam_status beam_verb_bench(int argc, char **argv)
     if (rest.help)
         return BEAM_OK;
     if (strcmp(rest.at[0], "train") != 0)
-        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode` and `comm`",
+        return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode`, `batch` and `comm`",
                          rest.at[0]);
     BEAM_TRY(beam_check_threads(threads));
     if (rows < 1 || sequence < 1 || steps < 1 || steps > 64 || rows > (1 << 24) / sequence)

@@ -14,4 +14,12 @@ beam_status beam_bench_ranks(int argc, char **argv);
 /* beam bench decode; argv[0] is "decode". */
 beam_status beam_bench_decode(int argc, char **argv);
 
+/* beam bench batch; argv[0] is "batch". */
+beam_status beam_bench_batch(int argc, char **argv);
+
+enum { BEAM_BENCH_MOST_BATCHES = 8 };
+
+/* "1,4,16,64" of --batch: batch[BEAM_BENCH_MOST_BATCHES]. BEAM_ECONFIG. */
+beam_status beam_bench_batches(const char *text, int64_t *batch, int *n);
+
 #endif

@@ -11,7 +11,7 @@
 #include "serve/decode_bench.h"
 #include "train/source.h"
 
-enum { MOST_RULES = 4, MOST_BATCHES = 8 };
+enum { MOST_RULES = 4 };
 
 typedef struct {
     const char *model;   /* a folder or random:<config.json>; NULL: a shape of its own */
@@ -27,7 +27,7 @@ typedef struct {
     const char *name[MOST_RULES];
     beam_expert_rule rule[MOST_RULES];
     int rules;
-    int64_t batch[MOST_BATCHES];
+    int64_t batch[BEAM_BENCH_MOST_BATCHES];
     int batches;
     beam_model_config config;
     beam_model_weights weights;
@@ -63,16 +63,18 @@ static beam_model_config built_in_shape(void)
     return c;
 }
 
-static beam_status read_batches(bench *b)
+beam_status beam_bench_batches(const char *text, int64_t *batch, int *n)
 {
-    for (const char *at = b->options->batches;; at++) {
+    *n = 0;
+    for (const char *at = text;; at++) {
         char *end;
-        const long n = strtol(at, &end, 10);
-        if (end == at || n < 1 || n > 4096 || (*end != ',' && *end != '\0') || b->batches == MOST_BATCHES)
+        const long value = strtol(at, &end, 10);
+        if (end == at || value < 1 || value > 4096 || (*end != ',' && *end != '\0') ||
+            *n == BEAM_BENCH_MOST_BATCHES)
             return BEAM_FAIL(BEAM_ECONFIG,
                              "--batch \"%.60s\": expected up to %d numbers from 1 to 4096, as in 1,4,16,64",
-                             b->options->batches, MOST_BATCHES);
-        b->batch[b->batches++] = n;
+                             text, BEAM_BENCH_MOST_BATCHES);
+        batch[(*n)++] = value;
         at = end;
         if (*at == '\0')
             return BEAM_OK;
@@ -140,8 +142,9 @@ static void print_header(const bench *b)
         bytes += (double)beam_bytes(b->weights.params.at[i].value);
     if (b->options->json) {
         printf("{\"read_gb_per_s\":%.4g,\"threads\":%d,\"context\":%" PRId64
-               ",\"weights_gb\":%.4g,\"rows\":[",
-               1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes);
+               ",\"weights_gb\":%.4g,\"num_experts\":%" PRId64 ",\"num_experts_per_tok\":%" PRId64
+               ",\"rows\":[",
+               1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes, c->experts, c->top_k);
         return;
     }
     printf("%s, %d threads, which read memory at %.1f GB/s here\n", b->be.ops->name, b->be.threads,
@@ -205,7 +208,7 @@ static beam_status time_batch(bench *b, int64_t batch)
 static beam_status run(bench *b)
 {
     const asked *o = b->options;
-    BEAM_TRY(read_batches(b));
+    BEAM_TRY(beam_bench_batches(o->batches, b->batch, &b->batches));
     BEAM_TRY(set_shape(b));
     set_rules(b);
     BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, o->threads, &b->be));

@@ -19,7 +19,8 @@ typedef struct {
     beam_model_choice choice;
     beam_prompt_source source;
     int64_t max_tokens, sequences, chunk, seed, top_k;
-    double temperature, top_p;
+    double temperature, top_p, lone_share;
+    const char *lone;
     bool renormalize, ignore_eos, experts, json;
 } generate_options;
 
@@ -51,6 +52,8 @@ static beam_status check_options(const generate_options *g)
         return BEAM_FAIL(BEAM_ECONFIG, "--top-p %g: expected a share above 0, at most 1", g->top_p);
     if (g->seed < 0)
         return BEAM_FAIL(BEAM_ECONFIG, "--seed %" PRId64 ": expected 0 or more", g->seed);
+    if (!(g->lone_share > 0 && g->lone_share <= 1))
+        return BEAM_FAIL(BEAM_ECONFIG, "--lone-share %g: expected more than 0, at most 1", g->lone_share);
     if (g->renormalize && g->top_k == ABSENT)
         return BEAM_FAIL(BEAM_ECONFIG, "--renormalize goes with --top-k");
     if (g->top_k != ABSENT && g->choice.masks)
@@ -110,6 +113,8 @@ static beam_status generate(job *x)
 {
     const generate_options *g = x->options;
     const int64_t most = x->prompts.n < g->sequences ? x->prompts.n : g->sequences;
+    beam_lone_rule lone = {.share = g->lone_share};
+    BEAM_TRY(beam_lone_read(g->lone, &lone.action));
     const beam_generate_options options = {
         .sequences = most,
         .chunk = g->chunk < most ? most : g->chunk,
@@ -117,6 +122,7 @@ static beam_status generate(job *x)
         .eos = g->ignore_eos ? -1 : x->opened.config.eos_token_id,
         .experts = g->experts,
         .sampling = {.temperature = g->temperature, .top_p = g->top_p, .seed = (uint64_t)g->seed},
+        .lone = lone,
     };
     x->all = calloc((size_t)x->prompts.n, sizeof *x->all);
     if (!x->all)
@@ -300,7 +306,8 @@ static const char about[] =
     "with --experts what ran for every token but the last: \"active\" and \"experts\" as in beam score.\n\n"
     "Without --temperature the most likely token is taken. The same prompt and seed give the same tokens, "
     "beside\n"
-    "whatever other prompts: number i of the prompts has its own random numbers.";
+    "whatever other prompts: number i of the prompts has its own random numbers. --lone ends this: what a\n"
+    "token runs then depends on its company (beam bench batch measures what that costs).";
 
 static const char examples[] =
     "  beam generate --model examples/tiny-moe --prompt 'It was the best of times' --max-new-tokens 100\n"
@@ -314,7 +321,9 @@ beam_status beam_verb_generate(int argc, char **argv)
                           .sequences = SEQUENCES,
                           .chunk = CHUNK,
                           .top_k = ABSENT,
-                          .top_p = 1};
+                          .top_p = 1,
+                          .lone = "keep",
+                          .lone_share = 1};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &g.choice.model, "DIR", "a Hugging Face folder; bf16 weights stay bf16"},
         {"run", BEAM_TEXT, &g.choice.run, "DIR", "or output_dir of beam train, or a checkpoint in it"},
@@ -329,6 +338,11 @@ beam_status beam_verb_generate(int argc, char **argv)
         {"masks", BEAM_TEXT, &g.choice.masks, "on|off", "as the model is, unless given"},
         {"top-k", BEAM_INT, &g.top_k, "N", "without masks, run the best N candidates"},
         {"renormalize", BEAM_FLAG, &g.renormalize, NULL, "with --top-k: their weights as much as all K's"},
+        {"lone", BEAM_TEXT, &g.lone, "keep|drop|move",
+         "what becomes of an expert's only reader in a step: drop it, or move it to another candidate that "
+         "is "
+         "read anyway (default: keep)"},
+        {"lone-share", BEAM_REAL, &g.lone_share, "S", "only with less of their token's weight (default: 1)"},
         {"ignore-eos", BEAM_FLAG, &g.ignore_eos, NULL, "go on after eos_token_id"},
         {"batch", BEAM_INT, &g.sequences, "N", "prompts at a time (default: 16)"},
         {"chunk", BEAM_INT, &g.chunk, "N", "tokens of a step, prompts come in such pieces (default: 256)"},

@@ -74,6 +74,7 @@ static void lay_out(beam_decoder *d, beam_arena *a)
     d->moe_room = beam_push(a, BEAM_U8, BEAM_DIMS((int64_t)moe_bytes(d)));
     d->rows = beam_push(a, BEAM_U8, BEAM_DIMS(n * (int64_t)sizeof(float *)));
     d->seen = beam_push(a, BEAM_U8, BEAM_DIMS(c->experts));
+    d->readers = beam_push(a, BEAM_I32, BEAM_DIMS(c->experts));
 }
 
 static bool is_expert(const beam_param *p)
@@ -242,8 +243,10 @@ static void run_mixture(beam_decoder *d, int64_t layer, int64_t index)
                                   .gain = d->gain.data};
     const size_t bytes = beam_bytes(d->moe_room);
     int code = beam_moe_route(m, d->in.data, d->n, &pairs, d->moe_room.data, bytes, NULL);
-    if (!code)
+    if (!code) {
+        beam_lone_apply(&d->options.lone, &pairs, d->n, m->top_k, m->experts, d->readers.data);
         code = beam_moe_experts(m, d->in.data, d->out.data, d->n, &pairs, d->moe_room.data, bytes, NULL);
+    }
     BEAM_ASSERT(code == BEAM_MOE_OK);
     d->costs.moe_seconds += beam_seconds() - begin;
     count_experts(d, pairs.id, &d->weights->layer[layer].mlp);

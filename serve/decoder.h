@@ -4,17 +4,20 @@
  *
  * Weights are read as they are stored, and of the experts only those that some token of the step keeps. What
  * a token gets depends on its own sequence alone, and neither on what else is in the step, nor on how its
- * sequence was cut into steps, nor on the number of threads: the same bits. */
+ * sequence was cut into steps, nor on the number of threads: the same bits. A rule for lone pairs ends this.
+ */
 #ifndef BEAM_SERVE_DECODER_H
 #define BEAM_SERVE_DECODER_H
 
 #include "serve/decoder_weights.h"
+#include "serve/lone.h"
 
 typedef struct {
     int64_t sequences; /* at a time */
     int64_t context;   /* tokens of the longest sequence: at most the model's max_positions */
     int64_t chunk;     /* tokens of the largest step */
     int64_t logits;    /* tokens of a step that may want logits */
+    beam_lone_rule lone;
 } beam_decoder_options;
 
 typedef struct {

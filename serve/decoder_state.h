@@ -39,6 +39,7 @@ struct beam_decoder {
     beam_tensor logits;             /* [logits,V] */
     beam_tensor moe_room;           /* u8 */
     beam_tensor seen;               /* u8 [E] */
+    beam_tensor readers;            /* i32 [E] of lone pairs */
 
     const beam_decoder_token *token; /* of the step */
     int64_t n;

@@ -138,7 +138,8 @@ static beam_status open_generator(generator *x, const beam_model_weights *w, bea
     const beam_decoder_options options = {.sequences = o->sequences,
                                           .context = least(longest + o->max_tokens, x->config->max_positions),
                                           .chunk = o->chunk,
-                                          .logits = o->sequences};
+                                          .logits = o->sequences,
+                                          .lone = o->lone};
     x->place = calloc((size_t)o->sequences, sizeof *x->place);
     x->token = calloc((size_t)o->chunk, sizeof *x->token);
     if (!x->place || !x->token)

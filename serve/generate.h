@@ -14,6 +14,7 @@ typedef struct {
     int64_t eos;        /* a prompt's text ends with this token, which is part of it; -1: only by length */
     bool experts;       /* which experts ran is recorded */
     beam_sampling sampling;
+    beam_lone_rule lone; /* BEAM_LONE_KEEP: what the header of this file promises */
 } beam_generate_options;
 
 /* A prompt and what follows it. */

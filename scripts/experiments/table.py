@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 
 TEXTS = {"books": "a book that no training saw", "peps": "technical prose, unlike anything in training"}
-KEEP = ("loss", "accuracy", "avg_active", "moe_flops_saved", "zero_expert_tokens", "distinct_experts", "tokens")
+KEEP = ("loss", "accuracy", "avg_active", "top_k", "moe_flops_saved", "zero_expert_tokens", "distinct_experts", "tokens")
 
 
 def read(folder):
@@ -43,13 +43,19 @@ def spread(values, form, scale=1.0):
     return f"{mean} ± {form.format(scale * statistics.stdev(values)).lstrip('+')}"
 
 
+def saved(result, base):
+    """The share of the base's expert work; the program counts from the run's own candidates, which may be fewer. These
+    models have no shared experts."""
+    return 1 - (1 - result["moe_flops_saved"]) * result["top_k"] / base["top_k"]
+
+
 def line(series, point, results, base):
     """One row of a table of one text."""
-    active, saved = [r["avg_active"] for r in results], [r["moe_flops_saved"] for r in results]
+    active = [r["avg_active"] for r in results]
     gap = [r["loss"] - base["loss"] for r in results]
     kept = [r["accuracy"] / base["accuracy"] for r in results]
     cells = [series, point, str(len(results)), spread(active, "{:.2f}"),
-             spread(saved, "{:.1f} %", 100), spread(gap, "{:+.4f}"),
+             spread([saved(r, base) for r in results], "{:.1f} %", 100), spread(gap, "{:+.4f}"),
              spread(kept, "{:.2f} %", 100)]
     cells.append(spread([r["training_active"] for r in results], "{:.2f}") if "training_active" in results[0] else "")
     if "distinct_experts" in results[0]:
