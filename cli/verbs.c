@@ -9,7 +9,7 @@ const beam_verb beam_verbs[BEAM_VERBS_N] = {BEAM_VERBS(ROW)};
 
 beam_status beam_verbs_describe(const char *form)
 {
-    static const char *const parts[][2] = {{"bench", "decode"}, {"bench", "comm"}};
+    static const char *const parts[][2] = {{"bench", "decode"}, {"bench", "batch"}, {"bench", "comm"}};
     char ask[32];
     snprintf(ask, sizeof ask, "--help=%s", form);
     for (int i = 0; i < BEAM_VERBS_N; i++) {

@@ -189,7 +189,7 @@ size_t beam_utf8_length(const char *bytes, size_t n)
     return form[f].length;
 }
 
-static bool is_utf8(const char *s, size_t n)
+bool beam_is_utf8(const char *s, size_t n)
 {
     for (size_t i = 0, length; i < n; i += length)
         if ((length = beam_utf8_length(s + i, n - i)) == 0)
@@ -200,6 +200,7 @@ static bool is_utf8(const char *s, size_t n)
 /* Reads lines up to the next separator. */
 static beam_status next_section(beam_text *t, const char **text, size_t *size)
 {
+    static const char too_long[] = "the document is longer than 1 GiB";
     for (bool end = false; !end;) {
         const char *wrong = NULL;
         int64_t wrong_line = 0, lines = 0;
@@ -211,8 +212,10 @@ static beam_status next_section(beam_text *t, const char **text, size_t *size)
                 break;
             separated = fits && is_separator(t, from);
             lines += !separated;
-            if (!wrong && (!fits || !is_utf8(t->lines.bytes + from, t->lines.size - from))) {
-                wrong = fits ? "not UTF-8" : "the document is longer than 1 GiB";
+            if (!fits && t->bad_rows >= t->options.max_bad_rows) /* its end need not be looked for */
+                return bad_row(t, t->lines.number, too_long);
+            if (!wrong && (!fits || !beam_is_utf8(t->lines.bytes + from, t->lines.size - from))) {
+                wrong = fits ? "not UTF-8" : too_long;
                 wrong_line = t->lines.number;
             }
             if (wrong || separated) /* the rest of a document given up is only searched for its end */

@@ -47,7 +47,7 @@ _beam() {
     if ((COMP_CWORD == 1)); then
         words=$(_beam_verbs | cut -d ' ' -f 1)
     elif [[ $verb == bench ]]; then
-        words="train decode comm"
+        words=$(_beam_options | cut -f 1 | sed -n 's/^bench //p' | sort -u)
     elif [[ $verb == help ]]; then
         words=$(_beam_verbs | cut -d ' ' -f 1)
     elif [[ $verb == completion ]]; then

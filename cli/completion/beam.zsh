@@ -34,7 +34,7 @@ _beam() {
         _describe verb found
         return
     elif [[ $verb == bench ]]; then
-        compadd train decode comm
+        compadd $(_beam_options | cut -f 1 | sed -n 's/^bench //p' | sort -u)
         return
     elif [[ $verb == completion ]]; then
         compadd bash zsh

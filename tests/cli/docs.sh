@@ -63,13 +63,7 @@ for page in $pages; do
     code "$page" | sed 's/[[:space:]]#[[:space:]].*//' | sed 's/[|;&]/\n/g' |
         sed -nE "s%^(.*[ /])?beam ([a-z]+.*)%$page \2%p" | sed 's/[][)"`]//g'
 done >"$folder/commands"
-for verb in $("$beam" help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'); do
-    case $verb in help | version) continue ;; esac
-    "$beam" "$verb" --help=words
-done >"$folder/options"
-for part in decode comm; do
-    "$beam" bench $part --help=words
-done >>"$folder/options"
+"$beam" completion bash | sed -n '/^_beam_options/,/^END/p' | sed '1,2d; /^END/d' >"$folder/options"
 "$beam" completion bash | sed -n '/^_beam_keys/,/^END/p' | sed '1,2d; s/ .*//' >"$folder/keys"
 awk -F '\t' -v keys="$folder/keys" '
     NR == FNR {split($1, words, " "); options[words[1], $2] = 1; verbs[words[1]] = 1; next}
@@ -92,7 +86,8 @@ awk -F '\t' -v keys="$folder/keys" '
                 print words[1] ": beam " verb ": no key " name
         }
     }' "$folder/options" "$folder/keys" "$folder/commands" >"$folder/wrong"
-check "commands were found" test -s "$folder/commands"
+check "commands and options were found" test -s "$folder/commands"
+check "options were found" test -s "$folder/options"
 if [ -s "$folder/wrong" ]; then
     cat "$folder/wrong"
     failures=$((failures + 1))

@@ -177,7 +177,7 @@ static void export_run(const beam_config *c, const char *to)
                                    .base_trained = config_json != NULL,
                                    .shard_bytes = 1 << 30,
                                    .avg_active = NAN};
-    planted_need(beam_export(m, &x));
+    planted_need(beam_export(m, &x, &(beam_mask_margins){0}));
     beam_model_close(m);
     beam_backend_close(&be);
 }
@@ -319,7 +319,7 @@ static void auto_protects_what_was_planted(void **state)
                                    .base_trained = true,
                                    .shard_bytes = 1 << 30,
                                    .avg_active = NAN};
-    planted_need(beam_export(m, &x));
+    planted_need(beam_export(m, &x, &(beam_mask_margins){0}));
     beam_model_close(m);
     beam_backend_close(&be);
     snprintf(model, sizeof model, "model_name_or_path=%s", scratch_path("planted"));
