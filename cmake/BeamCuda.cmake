@@ -34,18 +34,24 @@ set(BEAM_CUDNN AUTO CACHE STRING "attention by cuDNN: AUTO, ON or OFF")
 set_property(CACHE BEAM_CUDNN PROPERTY STRINGS AUTO ON OFF)
 set(BEAM_CUDNN_INCLUDES "")
 if(BEAM_NVCC AND BEAM_CUDNN)
-  find_path(BEAM_CUDNN_HEADERS cudnn_graph.h HINTS ENV CUDNN_HOME ${cuda_home} PATH_SUFFIXES include)
-  if(BEAM_CUDNN_HEADERS)
+  find_path(BEAM_CUDNN_HEADERS cudnn_graph.h HINTS ENV CUDNN_HOME ${cuda_home}/..
+            PATH_SUFFIXES include targets/x86_64-linux/include)
+  find_path(BEAM_CUDA_HEADERS cuda_runtime_api.h HINTS ${cuda_home}/..
+            PATH_SUFFIXES include targets/x86_64-linux/include)
+  if(BEAM_CUDNN_HEADERS AND BEAM_CUDA_HEADERS)
     include(CheckCSourceCompiles)
-    set(CMAKE_REQUIRED_INCLUDES ${BEAM_CUDNN_HEADERS} ${cuda_home}/include)
+    set(CMAKE_REQUIRED_INCLUDES ${BEAM_CUDNN_HEADERS} ${BEAM_CUDA_HEADERS})
     check_c_source_compiles("#include <cudnn_graph.h>
       int main(void) { return CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP; }" BEAM_CUDNN_IS_NEW) # 9.8 or later
     unset(CMAKE_REQUIRED_INCLUDES)
   endif()
   if(BEAM_CUDNN_IS_NEW)
-    set(BEAM_CUDNN_INCLUDES ${BEAM_CUDNN_HEADERS} ${cuda_home}/include)
+    message(STATUS "cuDNN: ${BEAM_CUDNN_HEADERS}")
+    set(BEAM_CUDNN_INCLUDES ${BEAM_CUDNN_HEADERS} ${BEAM_CUDA_HEADERS})
   elseif(BEAM_CUDNN STREQUAL "ON")
     message(FATAL_ERROR "BEAM_CUDNN=ON, but there is no cudnn_graph.h of cuDNN 9.8 or later; set CUDNN_HOME, or use AUTO")
+  else()
+    message(STATUS "cuDNN: no headers; attention takes beam's own kernels")
   endif()
 endif()
 

@@ -56,8 +56,8 @@ with_cudnn() {
     name=$1
     shift
     stage "$name" env BEAM_CUDA_CUDNN=1 "$@" || return
-    if ! grep -q 'attention by cuDNN' "$logs/$name.log"; then
-        echo "$name: cuDNN could not be loaded, so this says nothing about it" | tee -a "$logs/summary.txt"
+    if ! grep -q 'attention by cuDNN' "$logs/$name.log" || grep -q 'cuDNN cannot compile' "$logs/$name.log"; then
+        echo "$name: cuDNN could not be loaded, or not compile: this says nothing about it" | tee -a "$logs/summary.txt"
     fi
 }
 

@@ -116,8 +116,12 @@ static slot *slot_for(cudnn *c, const beam_cudnn_shape *shape, bool grad)
     c->next = (c->next + 1) % SLOTS;
     beam_cudnn_plan_close(&s->plan);
     *s = (slot){.shape = *shape, .grad = grad, .made = true};
-    s->possible =
-        beam_cudnn_plan_attention(&s->plan, &c->lib, shape, grad) && beam_cudnn_plan_compile(&s->plan);
+    if (!beam_cudnn_plan_attention(&s->plan, &c->lib, shape, grad))
+        return s;
+    s->possible = beam_cudnn_plan_compile(&s->plan);
+    if (!s->possible)
+        beam_warn("cuda: cuDNN cannot compile its attention (%s): beam's own kernels take it",
+                  c->lib.error_name(s->plan.graph.status));
     return s;
 }
 

@@ -1,6 +1,6 @@
 /* Graphs of cuDNN's backend API from C: the library, which is loaded at run time, and the descriptors that a
- * graph is made of. Compiled only where cuDNN's headers are; the library itself is 1 GB and need not be
- * there, neither to build nor to start. */
+ * graph is made of. Compiled only where cuDNN's headers are; the library itself is large and need not
+ * be there, neither to build nor to start. */
 #ifndef BEAM_KERNELS_CUDA_CUDNN_GRAPH_H
 #define BEAM_KERNELS_CUDA_CUDNN_GRAPH_H
 
@@ -32,7 +32,7 @@ typedef struct {
     cudnnStatus_t (*execute)(cudnnHandle_t handle, beam_cudnn_item plan, beam_cudnn_item pack);
 } beam_cudnn_library;
 
-/* Loads libcudnn.so.9. NULL, or why not, in words that live as long as the program's next dl call. */
+/* Loads libcudnn.so.9. NULL, or why it cannot, to be used before the next call of dlopen and its like. */
 const char *beam_cudnn_load(beam_cudnn_library *lib);
 
 /* What graphs are made for: device number `device` of this machine, or one that is described by a JSON text,
