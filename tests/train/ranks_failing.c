@@ -186,7 +186,7 @@ static void write_model(const char *folder)
                                    .base_trained = true,
                                    .shard_bytes = 1 << 30,
                                    .avg_active = NAN};
-    planted_need(beam_export(m, &x));
+    planted_need(beam_export(m, &x, &(beam_mask_margins){0}));
     beam_model_close(m);
     beam_backend_close(&be);
 }
