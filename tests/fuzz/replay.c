@@ -169,9 +169,10 @@ static int replay(const seed_list *seeds, uint64_t count)
 static int write_seeds(const seed_list *seeds, const char *folder)
 {
     for (uint64_t i = 0; i < seeds->n; i++) {
-        char path[1024];
-        snprintf(path, sizeof path, "%.1000s/seed-%03llu", folder, (unsigned long long)i);
-        if (beam_file_write(path, seeds->at[i].bytes, seeds->at[i].size) != BEAM_OK) {
+        char path[1024], name[32];
+        snprintf(name, sizeof name, "seed-%03llu", (unsigned long long)i);
+        if (beam_join_path(path, sizeof path, folder, name) != BEAM_OK ||
+            beam_file_write(path, seeds->at[i].bytes, seeds->at[i].size) != BEAM_OK) {
             fprintf(stderr, "%s\n", beam_last_error());
             return 1;
         }
