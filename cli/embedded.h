@@ -1,14 +1,8 @@
-/* Files of the source tree that the program carries along (cmake/BeamEmbed.cmake). */
+/* What the verbs carry along. */
 #ifndef BEAM_CLI_EMBEDDED_H
 #define BEAM_CLI_EMBEDDED_H
 
-#include <stddef.h>
-
-typedef struct {
-    const char *path; /* in the source tree */
-    const unsigned char *bytes;
-    size_t size;
-} beam_embedded;
+#include "core/embedded.h"
 
 /* The launchers of scripts/launch for one machine and for Slurm, and what these read. */
 extern const beam_embedded beam_launchers[];

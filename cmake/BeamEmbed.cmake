@@ -1,5 +1,5 @@
 # beam_embed(OUT_VARIABLE SYMBOL file ...): a C file that holds these files of the source tree byte for byte, as the
-# table `const beam_embedded SYMBOL[]` of cli/embedded.h with their paths as names.
+# table `const beam_embedded SYMBOL[]` of core/embedded.h with their paths as names.
 function(beam_embed out symbol)
   set(arrays "")
   set(rows "")
@@ -14,6 +14,6 @@ function(beam_embed out symbol)
   endforeach()
   set(source ${CMAKE_CURRENT_BINARY_DIR}/${symbol}.c)
   file(CONFIGURE OUTPUT ${source} CONTENT
-    "#include \"cli/embedded.h\"\n\n@arrays@\nconst beam_embedded ${symbol}[] = {\n@rows@};\nconst int ${symbol}_n = ${n};\n" @ONLY)
+    "#include \"core/embedded.h\"\n\n@arrays@\nconst beam_embedded ${symbol}[] = {\n@rows@};\nconst int ${symbol}_n = ${n};\n" @ONLY)
   set(${out} ${source} PARENT_SCOPE)
 endfunction()

@@ -66,8 +66,7 @@ beam_status beam_checkpoint_describe(const char *path, char **json);
 /* Takes the lock of out_dir (created if missing), or BEAM_EIO saying which process holds it. */
 beam_status beam_run_lock(const char *out_dir, int *fd);
 
-/* For who holds it: takes it anew, with a warning, where out_dir or its lock was removed or moved meanwhile.
- */
+/* For its holder: takes it anew, with a warning, where out_dir or the lock in it was removed or moved. */
 beam_status beam_run_lock_keep(const char *out_dir, int *fd);
 void beam_run_unlock(int fd);
 

@@ -30,9 +30,8 @@ typedef struct {
  * model's present rule. Free the result with beam_eval_free.
  *
  * With a comm (NULL: alone) each rank takes a share of the micro-batches, and all get the result: the bits of
- * one rank but for soft_active, whose last ones depend on the shares. A failure is this rank's own, but that
- * a signal which a run listens for (train/signals.h) ends the evaluation between two batches: BEAM_STOPPED,
- * on every rank. */
+ * one rank but for soft_active, whose last ones depend on the shares. A failure is this rank's own. A signal
+ * that a run listens for (train/signals.h) ends the evaluation between two batches: BEAM_STOPPED, on all. */
 beam_status beam_evaluate(beam_model *m, beam_loader *l, int64_t limit, int64_t rows_per_batch,
                           beam_comm *comm, beam_eval_result *out);
 void beam_eval_free(beam_eval_result *r);

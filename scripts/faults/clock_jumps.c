@@ -1,5 +1,5 @@
-/* Preloaded into a program, makes the wall clock jump back and forth by a day at every look: NTP's step, a suspended
- * machine, a wrong clock at boot. The monotonic clock is left alone, as the kernel does.
+/* Preloaded into a program, makes the wall clock jump back and forth by a day at every look: NTP's step, a
+ * suspended machine, a wrong clock at boot. The monotonic clock is left alone, as the kernel does.
  *
  *     cc -shared -fPIC clock_jumps.c -o clock_jumps.so && LD_PRELOAD=./clock_jumps.so beam train run.yaml */
 #define _GNU_SOURCE
