@@ -81,8 +81,7 @@ beam_status beam_opened_load(beam_opened *o, const beam_model_options *options)
     const beam_model_choice *c = o->choice;
     BEAM_TRY(beam_backend_choice_open(&c->backend, c->threads, &o->backend));
     if (c->run) {
-        char checkpoint[sizeof o->run.checkpoint]; /* the one that was looked at: a newer one may be there now
-                                                    */
+        char checkpoint[sizeof o->run.checkpoint]; /* as looked at: there may be a newer one now */
         memcpy(checkpoint, o->run.checkpoint, sizeof checkpoint);
         BEAM_TRY(beam_model_source_run(checkpoint, options->max_tokens, &o->backend, &o->model, &o->run));
     } else {

@@ -60,8 +60,8 @@ static int set_architecture(json_t *root, const beam_hf_export *e)
     return json_object_set_new(root, "architectures", json_pack("[s]", name));
 }
 
-/* The classes that transformers loads with trust_remote_code: "modeling_expert_mask.ExpertMaskOlmoeConfig".
- */
+/* The classes that transformers loads with trust_remote_code, as
+ * "modeling_expert_mask.ExpertMaskOlmoeConfig". */
 static json_t *class_map(const beam_hf_export *e)
 {
     static const char suffix[] = "ForCausalLM";

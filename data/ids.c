@@ -12,7 +12,7 @@ enum { LINE_LIMIT = 1 << 24 }; /* bytes */
 /* Takes the object of line `number`; `where` is "FILE:LINE" for messages. */
 typedef beam_status (*line_taker)(void *context, const char *where, long number, const json_t *object);
 
-static beam_status take_line(const beam_lines *l, bool fits, line_taker take, void *context)
+static beam_status take_line(const beam_text_lines *l, bool fits, line_taker take, void *context)
 {
     char where[1200];
     json_t *root;
@@ -27,13 +27,13 @@ static beam_status take_line(const beam_lines *l, bool fits, line_taker take, vo
 
 static beam_status each_line(const char *path, line_taker take, void *context)
 {
-    beam_lines l = {.path = path};
+    beam_text_lines l = {.path = path};
     BEAM_TRY(beam_source_open(path, false, &l.source));
     beam_status status = BEAM_OK;
     for (bool fits, end = false; !status && !end;) {
         l.size = 0;
-        status = beam_lines_append(&l, LINE_LIMIT, &fits, &end);
-        if (!status && !end && !(fits && beam_lines_blank(&l)))
+        status = beam_text_lines_append(&l, LINE_LIMIT, &fits, &end);
+        if (!status && !end && !(fits && beam_text_lines_blank(&l)))
             status = take_line(&l, fits, take, context);
     }
     free(l.bytes);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static beam_status append(beam_lines *l, const char *bytes, size_t n)
+static beam_status append(beam_text_lines *l, const char *bytes, size_t n)
 {
     if (l->size + n + 1 > l->room) {
         const size_t room = 2 * (l->size + n + 1);
@@ -21,7 +21,7 @@ static beam_status append(beam_lines *l, const char *bytes, size_t n)
 }
 
 /* The bytes up to the end of the line, or as many of them as there are now; *n = 0 at the end of the file. */
-static beam_status peek(beam_lines *l, const char **bytes, size_t *n, bool *newline)
+static beam_status peek(beam_text_lines *l, const char **bytes, size_t *n, bool *newline)
 {
     BEAM_TRY(beam_source_peek(l->source, bytes, n));
     const char *stop = *n ? memchr(*bytes, '\n', *n) : NULL;
@@ -30,7 +30,7 @@ static beam_status peek(beam_lines *l, const char **bytes, size_t *n, bool *newl
     return BEAM_OK;
 }
 
-static beam_status finish(beam_lines *l)
+static beam_status finish(beam_text_lines *l)
 {
     while (l->unfinished) {
         const char *bytes;
@@ -43,7 +43,7 @@ static beam_status finish(beam_lines *l)
     return BEAM_OK;
 }
 
-beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end)
+beam_status beam_text_lines_append(beam_text_lines *l, size_t limit, bool *fits, bool *end)
 {
     const size_t before = l->size;
     BEAM_TRY(finish(l));
@@ -68,7 +68,7 @@ beam_status beam_lines_append(beam_lines *l, size_t limit, bool *fits, bool *end
     return BEAM_OK;
 }
 
-bool beam_lines_blank(const beam_lines *l)
+bool beam_text_lines_blank(const beam_text_lines *l)
 {
     for (size_t i = 0; i < l->size; i++)
         if (l->bytes[i] != ' ' && l->bytes[i] != '\t' && l->bytes[i] != '\r' && l->bytes[i] != '\n')

@@ -180,7 +180,7 @@ static beam_status preprocess(work *w)
 }
 
 /* How many of the tokens are targets. */
-static int64_t sum(const beam_tokens *t)
+static int64_t count_targets(const beam_tokens *t)
 {
     int64_t targets = 0;
     for (int64_t i = 0; i < t->tokens; i++)
@@ -197,7 +197,7 @@ beam_status beam_preprocess(const beam_preprocess_options *options, beam_preproc
                                      .tokens = w.train.tokens.tokens,
                                      .eval_documents = w.eval.tokens.documents,
                                      .eval_tokens = w.eval.tokens.tokens,
-                                     .trained = sum(&w.train.tokens),
+                                     .trained = count_targets(&w.train.tokens),
                                      .bad_rows = w.bad_rows,
                                      .empty = w.empty,
                                      .untaught = w.untaught};

@@ -61,10 +61,11 @@ beam_status beam_sums_write(const char *folder)
 static beam_status verify_line(const char *list, const char *folder, char *line)
 {
     char path[PATH_SIZE], hex[BEAM_SHA256_HEX];
-    const char *name = line + HEX + 2;
-    if (strspn(line, "0123456789abcdef") != HEX || strncmp(line + HEX, "  ", 2) != 0 || !is_plain(name))
+    if (strspn(line, "0123456789abcdef") != HEX || strncmp(line + HEX, "  ", 2) != 0 ||
+        !is_plain(line + HEX + 2))
         return BEAM_FAIL(BEAM_EMODEL, "%s: damaged: a line is not a SHA-256, two spaces and a plain name",
                          list);
+    const char *name = line + HEX + 2;
     line[HEX] = '\0';
     BEAM_TRY(beam_join_path(path, sizeof path, folder, name));
     if (!beam_file_exists(path))

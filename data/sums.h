@@ -7,7 +7,8 @@
 
 #include "core/status.h"
 
-/* Writes folder/SHA256SUMS over every regular file of the folder, in the order of their names. */
+/* Writes folder/SHA256SUMS over the regular files of the folder, except hidden ones, in the order of their
+ * names. */
 beam_status beam_sums_write(const char *folder);
 
 /* Hashes the files that folder/SHA256SUMS names. BEAM_EMODEL if one is missing or another than it was, or the

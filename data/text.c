@@ -16,7 +16,7 @@ struct beam_text {
     char path[1024];
     beam_text_options options;
     bool json;
-    beam_lines lines; /* the line or document under construction */
+    beam_text_lines lines; /* the line or document under construction */
     int64_t bad_rows;
     json_t *row; /* holds the document that was handed out last */
     beam_chat chat;
@@ -142,10 +142,10 @@ static beam_status next_row(beam_text *t, const char **text, size_t *size)
         char wrong[256];
         bool fits, end;
         t->lines.size = 0;
-        BEAM_TRY(beam_lines_append(&t->lines, BEAM_TEXT_LINE_MAX, &fits, &end));
+        BEAM_TRY(beam_text_lines_append(&t->lines, BEAM_TEXT_LINE_MAX, &fits, &end));
         if (end)
             return BEAM_OK;
-        if (fits && beam_lines_blank(&t->lines))
+        if (fits && beam_text_lines_blank(&t->lines))
             continue;
         if (fits)
             BEAM_TRY(parse_row(t, text, size, wrong, sizeof wrong));
@@ -207,7 +207,7 @@ static beam_status next_section(beam_text *t, const char **text, size_t *size)
         t->lines.size = 0;
         for (bool fits, separated = false; !separated;) {
             const size_t from = t->lines.size;
-            BEAM_TRY(beam_lines_append(&t->lines, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
+            BEAM_TRY(beam_text_lines_append(&t->lines, BEAM_TEXT_DOCUMENT_MAX, &fits, &end));
             if (end)
                 break;
             separated = fits && is_separator(t, from);

@@ -10,6 +10,7 @@ examples:
   prepare_data.py --tokenizer models/qwen --show 3 train.h5
 """
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -57,6 +58,11 @@ def _count(text):
     return value
 
 
+def _date(text):
+    datetime.date.fromisoformat(text)
+    return text
+
+
 def _parser():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                 fromfile_prefix_chars="@")
@@ -70,7 +76,7 @@ def _parser():
     add("--chat-template", default="", metavar="NAME|FILE", help="chatml, tulu or a Jinja file, not the tokenizer's own")
     add("--template-arg", type=_assignment, action="append", default=[], metavar="NAME=VALUE",
         help="variable of the template, as enable_thinking=false")
-    add("--date", metavar="YYYY-MM-DD", help="for templates that write the date")
+    add("--date", type=_date, metavar="YYYY-MM-DD", help="for templates that write the date")
     add("--format", choices=rows.FORMATS, default="auto", help="of JSONL rows (default: by their keys)")
     add("--text-field", default="text", metavar="KEY", help="where the text of a JSONL row is (default: text)")
     add("--separator", metavar="LINE", help=".txt: this line separates documents")
@@ -143,8 +149,9 @@ def _prepare(o):
     made = [_write(o.out, result.documents(False), result)]
     if o.valid_out:
         made.append(_write(o.valid_out, result.documents(True), result))
+    chosen = {key: value for key, value in asdict(plan).items() if key not in ("inputs", "processes")}
     record = {"outputs": made, "inputs": [{"path": p, "weight": w, **c} for (p, w), c in zip(plan.inputs, result.counts)],
-              "settings": asdict(plan.settings), "seed": plan.seed, "tokenizer": result.tokenizer,
+              **chosen, "tokenizer": result.tokenizer,
               "chat_template_sha256": result.template_hash, "bad_rows": result.bad}
     Path(o.out + ".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

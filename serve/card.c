@@ -17,29 +17,42 @@ typedef struct {
     const char *base; /* what it is called; NULL: random numbers */
 } card;
 
+/* The base's licence file, which is exported along. */
+static beam_status write_licence_file(const card *c)
+{
+    static const char *const names[] = {"LICENSE", "LICENSE.txt", "LICENSE.md"};
+    char path[1200];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        BEAM_TRY(beam_join_path(path, sizeof path, c->options->base, names[i]));
+        if (!beam_file_exists(path))
+            continue;
+        fprintf(c->f, "license: other\nlicense_name: see-license-file\nlicense_link: %s\n", names[i]);
+        break;
+    }
+    return BEAM_OK;
+}
+
 /* The lines of the base's model card that name its licence; else its licence file. */
 static beam_status write_licence(const card *c)
 {
     char path[1200], *text = NULL;
     size_t size;
-    bool known = false;
+    bool known = false, copies = false;
     BEAM_TRY(beam_join_path(path, sizeof path, c->options->base, "README.md"));
     if (beam_file_exists(path))
         BEAM_TRY(beam_file_read(path, 16 << 20, &text, &size));
     const bool header = text && strncmp(text, "---\n", 4) == 0;
     for (const char *line = header ? text + 4 : ""; *line && strncmp(line, "---", 3) != 0;) {
         const size_t n = strcspn(line, "\n");
-        if (strncmp(line, "license", 7) == 0) {
+        const bool goes_on = *line == ' ' || *line == '-'; /* a list below its key */
+        copies = goes_on ? copies : strncmp(line, "license", 7) == 0;
+        if (copies)
             fprintf(c->f, "%.*s\n", (int)n, line);
-            known = true;
-        }
+        known |= copies;
         line += n + (line[n] == '\n');
     }
     free(text);
-    BEAM_TRY(beam_join_path(path, sizeof path, c->options->base, "LICENSE"));
-    if (!known && beam_file_exists(path))
-        fputs("license: other\nlicense_name: see-license-file\nlicense_link: LICENSE\n", c->f);
-    return BEAM_OK;
+    return known ? BEAM_OK : write_licence_file(c);
 }
 
 static beam_status write_header(const card *c)

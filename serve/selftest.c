@@ -71,36 +71,37 @@ static void print_kept(FILE *f, const beam_score_result *s, int64_t token_layer)
     putc(']', f);
 }
 
-/* Lists of lists [n][layers], a line per token. */
+/* What stands before and behind entry i of a list of rows with n entries each, a line per row. */
+static const char *before(int64_t i, int64_t n)
+{
+    return i % n ? "," : i ? ",\n [" : "\n [";
+}
+
+static const char *behind(int64_t i, int64_t n)
+{
+    return (i + 1) % n ? "" : "]";
+}
+
 static void print_experts(FILE *f, const beam_score_result *s)
 {
-    for (int64_t t = 0; t < s->n; t++)
-        for (int64_t i = 0; i < s->layers; i++) {
-            fputs(i ? "," : t ? ",\n [" : "\n [", f);
-            print_kept(f, s, t * s->layers + i);
-            fputs(i + 1 < s->layers ? "" : "]", f);
-        }
+    for (int64_t i = 0; i < s->n * s->layers; i++) {
+        fputs(before(i, s->layers), f);
+        print_kept(f, s, i);
+        fputs(behind(i, s->layers), f);
+    }
 }
 
 static void print_margins(FILE *f, const beam_score_result *s, double cutoff)
 {
-    for (int64_t t = 0; t < s->n; t++)
-        for (int64_t i = 0; i < s->layers; i++)
-            fprintf(f, "%s%.3g%s",
-                    i   ? ","
-                    : t ? ",\n ["
-                        : "\n [",
-                    margin(s, t * s->layers + i, cutoff), i + 1 < s->layers ? "" : "]");
+    for (int64_t i = 0; i < s->n * s->layers; i++)
+        fprintf(f, "%s%.3g%s", before(i, s->layers), margin(s, i, cutoff), behind(i, s->layers));
 }
 
 static void print_best(FILE *f, const beam_score_result *s)
 {
     for (int64_t i = 0; i < s->n * s->best; i++)
-        fprintf(f, "%s[%" PRId32 ",%.9g]%s",
-                i % s->best ? ","
-                : i         ? ",\n ["
-                            : "\n [",
-                s->best_id[i], (double)s->best_logit[i], (i + 1) % s->best ? "" : "]");
+        fprintf(f, "%s[%" PRId32 ",%.9g]%s", before(i, s->best), s->best_id[i], (double)s->best_logit[i],
+                behind(i, s->best));
 }
 
 static void print(FILE *f, const beam_selftest *t, double threshold)

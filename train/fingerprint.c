@@ -1,5 +1,4 @@
-/* Which base model this is, by a hash of its numbers, and whether an adapter belongs to it: train/source.h.
- */
+/* Which base model this is, by a hash of its numbers, and whether an adapter belongs to it. */
 #include <string.h>
 
 #include "core/log.h"

@@ -6,6 +6,7 @@ names, which no data can hold, are the tokens.
 """
 import hashlib
 import json
+import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,7 @@ def _words(config):
 def _template_source(settings, folder, config):
     name = settings.template
     if name:
-        path = Path(name) if Path(name).exists() else BUILT_IN / f"{name}.jinja"
+        path = Path(name) if Path(name).is_file() else BUILT_IN / f"{name}.jinja"
         if not path.exists():
             known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.jinja")))
             raise UsageError(f"--chat-template {name}: no such file, and not one of {known}")
@@ -107,8 +108,9 @@ class Encoder:
         self.chat = source and ChatTemplate(source, words | settings.template_args, names, special, settings.date)
         self.bos = self.public.encode("", add_special_tokens=True).ids
         self.eos = self._eos(settings.eos or words.get("eos_token"))
-        self.vocab = self.public.get_vocab_size(with_added_tokens=True)
-        self.name = f"{folder.resolve().name[:40]} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        self.vocab = max(self.public.get_vocab(with_added_tokens=True).values()) + 1  # ids may have holes
+        name = re.sub("[^!-~]", "_", folder.resolve().name)  # token files name it in ASCII
+        self.name = f"{name[:40]} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
         self.template_hash = hashlib.sha256((source or "").encode()).hexdigest()
 
     @staticmethod
@@ -142,6 +144,8 @@ class Encoder:
                 turns.append((k, rendered.turns))
             except UnicodeEncodeError:
                 out[k] = RowError("holds half of a surrogate pair, which is no text")
+            except RecursionError:
+                out[k] = RowError("nested too deeply")
             except RowError as e:
                 out[k] = e
         for (k, spans), found in zip(turns, self.private.encode_batch(texts, add_special_tokens=False)):

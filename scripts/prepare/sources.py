@@ -1,4 +1,4 @@
-"""Files as blocks of lines: bounded memory, whatever a line's length."""
+"""Files as blocks: of lines of JSONL, in bounded memory whatever their length, or of a text each."""
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path

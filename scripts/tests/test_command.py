@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,7 @@ def test_weights(folders, tmp_path):
               cwd=tmp_path)
     assert "o.h5: 8 documents" in out  # 2 of x, 6 of y
     record = json.loads((tmp_path / "o.h5.json").read_text())
+    assert record["source_weights"] == {"y": 3} and record["settings"]["tokenizer"] == folders["chatml"]
     assert record["outputs"][0]["documents"] == 8 and record["inputs"][1]["weight"] == 0
     assert "weight" in run(2, "--tokenizer", folders["chatml"], "a.jsonl=-1", "--out", "o.h5", cwd=tmp_path)
 
@@ -117,6 +119,7 @@ def test_bad_rows_are_named(folders, tmp_path):
            (b'{"messages": [{"role": "user"}]}', 'no "content"'), (b'{"text": 3}', "not a string"),
            (b'{"text": "a", "text": "b"}', "twice"), (b'{"text": "\xff"}', "not UTF-8"),
            (b'{"text": "\\ud800"}', "surrogate"), (b"[" * 100000, "nested"),
+           (b'{"messages": [{"role": "user", "content": "a", "x": ' + b"[" * 700 + b"]" * 700 + b"}]}", "nested"),
            (b'{"messages": [{"role": "user", "content": "a", "loss": 1}]}', "only those of the assistant"),
            (b'{"messages": [{"role": "assistant", "content": "a", "loss": 2}]}', '"loss" of message 0'),
            (b'{"conversations": [{"from": "cat", "value": "a"}]}', "turn 0 is from 'cat'"),
@@ -131,7 +134,7 @@ def test_bad_rows_are_named(folders, tmp_path):
         assert found.startswith(f"rows.jsonl:{i + 3}: ") and what in found
     (tmp_path / "o.h5").unlink()
     assert "rows.jsonl:3: not JSON" in run(3, *common, cwd=tmp_path)
-    assert "rows.jsonl:18: " in run(3, *common, "--max-bad-rows", len(bad) - 1, cwd=tmp_path)
+    assert "rows.jsonl:19: " in run(3, *common, "--max-bad-rows", len(bad) - 1, cwd=tmp_path)
     assert not (tmp_path / "o.h5").exists()
 
 
@@ -150,6 +153,13 @@ def test_show(folders, tmp_path):
     assert "«World<|im_end|>»" in again
 
 
+def test_the_name_of_a_folder_is_written_in_ascii(folders, tmp_path):
+    lines(tmp_path / "a.jsonl", [chat("a", "b")])
+    shutil.copytree(folders["chatml"], tmp_path / "modèle 1")
+    run(0, "--tokenizer", "modèle 1", "a.jsonl", "--out", "a.h5", cwd=tmp_path)
+    assert tokenfile.read(tmp_path / "a.h5")[3].startswith("mod_le_1 ")
+
+
 def test_usage(folders, tmp_path):
     lines(tmp_path / "a.jsonl", [chat("a", "b")])
     t = ["--tokenizer", folders["chatml"]]
@@ -157,6 +167,7 @@ def test_usage(folders, tmp_path):
     assert "belong together" in run(2, *t, "a.jsonl", "--out", "o.h5", "--valid", 0.5, cwd=tmp_path)
     assert "both parts" in run(2, *t, "a.jsonl", "--out", "o.h5", "--valid", 0.5, "--valid-out", "./o.h5", cwd=tmp_path)
     assert "its name must end" in run(2, *t, "a.csv", "--out", "o.h5", cwd=tmp_path)
+    assert "--date" in run(2, *t, "a.jsonl", "--out", "o.h5", "--date", "May", cwd=tmp_path)
     assert "no such file" in run(2, "--tokenizer", "nowhere", "a.jsonl", "--out", "o.h5", cwd=tmp_path)
     assert "b.jsonl" in run(5, *t, "b.jsonl", "--out", "o.h5", cwd=tmp_path)
     assert "no document is left" in run(3, *t, "a.jsonl=0", "--out", "o.h5", cwd=tmp_path)

@@ -1,15 +1,13 @@
 """Masked models for the tests: bases of tests/fixtures/families with mask gates, which the C program trains for
 one step and exports."""
-import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
-import h5py
-import hdf5plugin
 import numpy as np
 import torch
 import transformers
@@ -17,6 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+from prepare import tokenfile  # noqa: E402
+
 BEAM = os.environ.get("BEAM", str(ROOT / "build" / "cpu" / "cli" / "beam"))
 FAMILIES = ROOT / "tests" / "fixtures" / "families"
 VARIANTS = sorted(path.name for path in FAMILIES.iterdir() if path.is_dir())
@@ -27,30 +28,6 @@ def beam(*words, code: int = 0) -> str:
     done = subprocess.run([BEAM, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{' '.join(done.args)}\n{done.stderr}"
     return done.stdout if code == 0 else done.stderr
-
-
-def write_tokens(path: Path, documents: list[list[int]], vocab: int):
-    """A token file, as docs/formats.md says."""
-    def sha(data: bytes) -> str:
-        return hashlib.sha256(data).hexdigest()
-
-    ids = np.concatenate(documents).astype("<i4")
-    start = np.cumsum([0] + [len(d) for d in documents[:-1]]).astype("<i8")
-    arrays = {"ids": ids, "loss": np.ones(len(ids), "u1"), "start": start}
-    content = " ".join([sha(a.tobytes()) for a in arrays.values()] + [str(vocab), "test"])
-    with h5py.File(path, "w", userblock_size=512, libver=("v110", "v110")) as f:
-        for name, a in arrays.items():
-            f.create_dataset(name, data=a, chunks=(len(a),), shuffle=a.itemsize > 1, fletcher32=True,
-                             **hdf5plugin.Zstd(clevel=3))
-        f.attrs.create("format", 1, dtype="<i8")
-        f.attrs.create("vocab_size", vocab, dtype="<i8")
-        f.attrs["tokenizer"] = np.bytes_("test")
-        f.attrs["content"] = np.bytes_(sha(content.encode()))
-    with open(path, "r+b") as f:
-        f.seek(512)
-        line = f"BEAM: HDF5 from byte 512 on, SHA-256 {sha(f.read())}\n"
-        f.seek(0)
-        f.write(line.encode().ljust(512, b"\0"))
 
 
 @cache
@@ -101,7 +78,8 @@ def train(folder: Path, base: Path, variant: str, *words):
     ids = expected(variant)["ids"]
     vocab = json.loads((base / "config.json").read_text())["vocab_size"]
     tokens = folder.with_suffix(".h5")
-    write_tokens(tokens, ids.tolist(), vocab)
+    flat = np.concatenate(ids.tolist())
+    tokenfile.write(tokens, flat, np.ones(len(flat)), [len(row) for row in ids], vocab, "test")
     keys = {"model_name_or_path": base, "dataset": tokens, "cutoff_len": ids.shape[1],
             "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "learning_rate": 1e-7,
             "max_steps": 1, "warmup_steps": 0, "weight_decay": 0, "report_to": "none", "output_dir": folder}

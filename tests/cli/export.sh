@@ -66,11 +66,18 @@ check "licence of the base" test "$(grep -c '^license: apache-2.0$' carded/READM
 check "name of the base" grep -q '^base_model: "my/base"$' carded/README.md
 check "retention" grep -q '^| base | .* | 2.00 of 2 | .* | 100.0% |$' carded/README.md
 check "a warning" grep -q 'Not every program knows masks' carded/README.md
+printf -- '---\nlicense:\n  - mit\n- apache-2.0\nlanguage: en\n---\n' >base/README.md
+expect 0 "listed: the model" export --run masks-run --out listed
+check "licences in a list" test "$(sed -n '2,5p' listed/README.md | tr '\n' ' ')" = 'license:   - mit - apache-2.0 base_model: "base" '
+rm base/README.md
+echo "Do what you like." >base/LICENSE.txt
+expect 0 "filed: the model" export --run masks-run --out filed
+check "a licence that is a file" grep -q '^license_link: LICENSE.txt$' filed/README.md
+check "which came along" cmp base/LICENSE.txt filed/LICENSE.txt
 expect 2 "--eval and --eval-base go together" export --run masks-run --out x --eval masks.json
 expect 3 "is an evaluation with masks off" export --run masks-run --out x --eval base.json --eval-base base.json
 sed 's/data.h5/other.h5/' base.json >other.json
 expect 3 "evaluations of different tokens" export --run masks-run --out x --eval masks.json --eval-base other.json
-rm base/README.md
 
 # Rounded masks: how many decisions change, and the self-test is that of the rounded ones.
 expect 0 "rounding to bfloat16 changed " export --run masks-run --out rounded --dtype bfloat16
