@@ -48,19 +48,18 @@ static const char *read_message(const json_t *message, beam_message *out)
     return NULL;
 }
 
-bool beam_chat_read(const json_t *messages, beam_chat *out, char *wrong, size_t size)
+beam_status beam_chat_read(const json_t *messages, beam_chat *out, bool *valid, char *wrong, size_t size)
 {
     const size_t n = json_array_size(messages);
+    *valid = false;
     if (n == 0) {
         snprintf(wrong, size, "\"messages\" is not a list of messages, at least one");
-        return false;
+        return BEAM_OK;
     }
     if (n > out->room) {
         beam_message *at = realloc(out->at, n * sizeof *at);
-        if (!at) {
-            snprintf(wrong, size, "no memory for %zu messages", n);
-            return false;
-        }
+        if (!at)
+            return BEAM_FAIL(BEAM_ENOMEM, "no memory for %zu messages", n);
         out->at = at;
         out->room = n;
     }
@@ -69,10 +68,11 @@ bool beam_chat_read(const json_t *messages, beam_chat *out, char *wrong, size_t 
         const char *what = read_message(json_array_get(messages, i), &out->at[i]);
         if (what) {
             snprintf(wrong, size, "message %zu: %s", i, what);
-            return false;
+            return BEAM_OK;
         }
     }
-    return true;
+    *valid = true;
+    return BEAM_OK;
 }
 
 void beam_chat_free(beam_chat *c)

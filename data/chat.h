@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/status.h"
 #include "data/tokenizer.h"
 
 struct json_t; /* Jansson's */
@@ -33,8 +34,10 @@ typedef struct beam_chat {
 } beam_chat;
 
 /* The conversation of a list of messages, into `out`, whose memory is used again; its texts belong to the
- * list. False, with what is wrong in wrong[size], if it is not one; out is then not to be used. */
-bool beam_chat_read(const struct json_t *messages, beam_chat *out, char *wrong, size_t size);
+ * list. *valid is false, with what is wrong in wrong[size], if it is not one; out is then not to be used.
+ * BEAM_ENOMEM. */
+beam_status beam_chat_read(const struct json_t *messages, beam_chat *out, bool *valid, char *wrong,
+                           size_t size);
 void beam_chat_free(beam_chat *c);
 
 /* Whether the assistant says anything that is to be learned. */

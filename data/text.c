@@ -91,28 +91,25 @@ static beam_status bad_row(beam_text *t, int64_t line, const char *what)
                      (long long)line, what);
 }
 
-/* "" for a conversation; NULL and what is wrong with it. */
-static const char *parse_chat(beam_text *t, const json_t *messages, char *wrong, size_t wrong_size)
+/* The text of the JSON object in t->row, "" for a conversation; or *text = NULL and what is wrong with it. */
+static beam_status row_text(beam_text *t, const char **text, size_t *size, char *wrong, size_t wrong_size)
 {
-    t->is_chat = beam_chat_read(messages, &t->chat, wrong, wrong_size);
-    return t->is_chat ? "" : NULL;
-}
-
-/* The text of the JSON object in t->row, or NULL and what is wrong with it. */
-static const char *row_text(beam_text *t, size_t *size, char *wrong, size_t wrong_size)
-{
-    const json_t *text = json_object_get(t->row, t->options.field);
-    const json_t *messages = text ? NULL : json_object_get(t->row, "messages");
+    const json_t *value = json_object_get(t->row, t->options.field);
+    const json_t *messages = value ? NULL : json_object_get(t->row, "messages");
+    if (messages) {
+        BEAM_TRY(beam_chat_read(messages, &t->chat, &t->is_chat, wrong, wrong_size));
+        *text = t->is_chat ? "" : NULL;
+        return BEAM_OK;
+    }
     if (!json_is_object(t->row))
         snprintf(wrong, wrong_size, "not a JSON object");
-    else if (messages)
-        return parse_chat(t, messages, wrong, wrong_size);
-    else if (!text)
+    else if (!value)
         snprintf(wrong, wrong_size, "no key \"%s\" and no \"messages\"", t->options.field);
-    else if (!json_is_string(text))
+    else if (!json_is_string(value))
         snprintf(wrong, wrong_size, "\"%s\" is not a string", t->options.field);
-    *size = json_string_length(text);
-    return json_string_value(text);
+    *size = json_string_length(value);
+    *text = json_string_value(value);
+    return BEAM_OK;
 }
 
 /* The text of the JSON in t->lines.bytes; or *text = NULL and what is wrong with it. */
@@ -132,7 +129,7 @@ static beam_status parse_row(beam_text *t, const char **text, size_t *size, char
     else if (!t->row)
         snprintf(wrong, wrong_size, "not JSON: %s (column %d)", error.text, error.column);
     else
-        *text = row_text(t, size, wrong, wrong_size);
+        return row_text(t, text, size, wrong, wrong_size);
     return BEAM_OK;
 }
 
