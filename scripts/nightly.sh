@@ -14,8 +14,10 @@ failed="" began=$(date +%s)
 
 # stage NAME COMMAND...: runs it, keeps what it prints, and how to repeat it if it fails.
 stage() {
-    local name=$1 code=0 start=$SECONDS
+    local name=$1 code=0 start=$SECONDS repeat
     shift
+    repeat=$*
+    [ "$1" != suite ] || repeat="ctest --test-dir build/$2 --rerun-failed --output-on-failure"
     printf '== %s: %s\n' "$name" "$*"
     "$@" >"$logs/$name.log" 2>&1 || code=$?
     case $code in
@@ -25,7 +27,7 @@ stage() {
         printf '   FAILED (%d), %d s: %s\n' $code $((SECONDS - start)) "$logs/$name.log"
         grep -hE '\*\*\*|BROKEN|^failed:|SEED=|ERROR: ' "$logs/$name.log" | tail -n 20 | sed 's/^/     /'
         failed="$failed
-  $name: $*"
+  $name: $repeat"
         ;;
     esac
 }

@@ -8,6 +8,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/expect.sh"
 . "$(dirname "$0")/tiny.sh"
 . "$root/tests/cli/messages_ranks.sh"
+. "$root/tests/cli/messages_export.sh"
 shift
 have_mpi=$1
 shift
@@ -123,6 +124,7 @@ sed 's/: 259/: 300/' config.json >wide.json
 printf '{"id": "1", "context": "a", "choices": ["b", "c"], "label": 0}\n' >questions.jsonl
 says 2 '--choices: needs a byte-level model' score --model random:wide.json --input questions.jsonl --choices
 says 2 '--prompt: needs a byte-level model' generate --model random:wide.json --prompt a
+says 2 '--chat: ...' generate --model random:wide.json --chat a
 says 2 '--ids "...": number ... is not an integer from 0 to ...' generate --model base --ids 1,x
 sed 's/: 64,/: 16777216,/' config.json >long.json
 awk 'BEGIN {for (i = 0; i < 64; i++) print "{\"ids\": [1]}"}' >many.jsonl
@@ -136,7 +138,17 @@ says 3 'its name must end in .txt, .jsonl, ...' preprocess config.json --out x.h
 printf '{"text": "a"}\n{"text": \n' >corpus.jsonl
 says 3 'corpus.jsonl:12: not JSON: ...' preprocess corpus.jsonl --out x.h5
 printf '{"txt": "a"}\n' >corpus.jsonl
-says 3 'no key "text"' preprocess corpus.jsonl --out x.h5
+says 3 'no key "text" and no "messages"' preprocess corpus.jsonl --out x.h5
+printf '{"messages": 1}\n' >corpus.jsonl
+says 3 'corpus.jsonl:12: "messages" is not a list ...' preprocess corpus.jsonl --out x.h5
+printf '{"messages": [{"role": "user", "content": "a"}, {"role": 1}]}\n' >corpus.jsonl
+says 3 'message 3: ...' preprocess corpus.jsonl --out x.h5
+printf '{"text": %2000s\n' '' | tr ' ' '[' >corpus.jsonl
+says 3 'JSON nested too deep' preprocess corpus.jsonl --out x.h5
+awk 'BEGIN {printf "{\"text\": [0"; for (i = 0; i < 2000000; i++) printf ",0"; print "]}"}' >corpus.jsonl
+says 3 'JSON with too many values' preprocess corpus.jsonl --out x.h5
+written '... documents but only ... tokens' data/tokens.c '%lld documents but only %lld tokens'
+written 'its ... tokens need more than ... GB of memory' data/tokens.c 'its %lld tokens need more than the %.1f GB of memory'
 printf 'a \377 b\n' >corpus.txt
 says 3 'not UTF-8' preprocess corpus.txt --out x.h5
 awk 'BEGIN {printf "{\"text\": \""; for (i = 0; i < 17 * 65536; i++) printf "0123456789abcdef"; print "\"}"}' >corpus.jsonl
@@ -231,12 +243,16 @@ says 4 '... has another shape or type than this run needs' train run.yaml num_ex
 says 4 'holds ... arrays, this run has ...' train run.yaml mask.router_features=false \
     resume_from_checkpoint=unprotected/checkpoint-000002
 
+messages_of_adapters
+messages_of_exports
+
 # ---- input and output
 says 5 'cannot open: No such file or directory' preprocess absent.txt --out x.h5
 written '... MB are needed, but only ... MB are free' data/folder.c
 # limited COMMAND...: files may have 512 bytes.
 limited() { (trap '' XFSZ && ulimit -f 1 && "$@"); }
 told 5 'cannot write after ... bytes: ...' limited "$beam" preprocess text.txt --out x.h5
+: >held.log
 timeout 60 "$beam" train run.yaml max_steps=100000000 output_dir=held 2>held.log &
 holder=$!
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -246,6 +262,10 @@ done
 says 5 'process 123 on ... works in this folder already' train run.yaml output_dir=held
 kill "$holder"
 wait "$holder" || true
+mkdir odd
+ln -s /dev/full odd/metrics.jsonl
+says 5 'metrics.jsonl: not a regular file' train run.yaml output_dir=odd
+written 'this folder or its lock was removed or moved while the run works in it' data/run_lock.c
 written 'events.out.tfevents...: cannot write: ...; training goes on without TensorBoard' train/metrics.c
 says 5 '... is there already, and beam init overwrites nothing' init base
 says 5 'exists and is not empty' export --run masks-run --out base
