@@ -171,19 +171,14 @@ static void print_json(const request *r)
 
 static const char about[] =
     "Says what training as configured will take: memory by purpose, disk, floating-point operations per "
-    "step;\n"
-    "whether it fits into this machine's free memory, and if not, which settings would make it fit (exit "
-    "code\n"
-    "2). With --ranks: what each rank of such a job takes. Reads config.json only: the weights and the "
-    "dataset\n"
-    "need not be there. CONFIG may also be a model folder, a config.json or random:<config.json>: training\n"
-    "its mask gates with default settings.\n\n"
+    "step; whether it fits into this machine's free memory, and if not, which settings would make it fit "
+    "(exit code 2). With --ranks: what each rank of such a job takes. Reads config.json only: the weights "
+    "and the dataset need not be there. CONFIG may also be a model folder, a config.json or "
+    "random:<config.json>: training its mask gates with default settings.\n\n"
     "Time comes from a measured rate: --measure times three passes of random numbers in the model's shape "
-    "here\n"
-    "(it needs the memory that training does); --tokens-per-s takes what `beam bench train` or a run's own\n"
-    "progress line said. Operations and time are those of rows without padding; recomputation is not counted "
-    "as\n"
-    "an operation. With --backend cuda, memory is the GPU's, which need not be here.";
+    "here (it needs the memory that training does); --tokens-per-s takes what `beam bench train` or a "
+    "run's own progress line said. Operations and time are those of rows without padding; recomputation is "
+    "not counted as an operation. With --backend cuda, memory is the GPU's, which need not be here.";
 
 static const char examples[] = "  beam estimate configs/tiny-moe-masks.yaml --measure\n"
                                "  beam estimate run.yaml trainable=all per_device_train_batch_size=4\n"

@@ -244,13 +244,10 @@ beam_status beam_verb_init(int argc, char **argv)
     const beam_command command = {
         .synopsis = "init MODEL",
         .about = "Writes run.yaml, a commented configuration that trains mask gates for a model, with "
-                 "micro-batches "
-                 "and\n"
-                 "recomputation as `beam estimate` finds that they fit into the memory that is free here, "
-                 "and the\n"
-                 "launch scripts scripts/launch/*. MODEL is a Hugging Face folder or a config.json; the "
-                 "weights need\n"
-                 "not be there. Paths that are yours to say are marked TO FILL IN. Nothing is overwritten.",
+                 "micro-batches and recomputation as `beam estimate` finds that they fit into the memory "
+                 "that is free here, and the launch scripts scripts/launch/*. MODEL is a Hugging Face folder "
+                 "or a config.json; the weights need not be there. Paths that are yours to say are marked "
+                 "TO FILL IN. Nothing is overwritten.",
         .examples = "  beam init models/Qwen3-30B-A3B --out qwen3\n"
                     "  beam init config.json --backend cuda --bf16 --memory 141",
         .options = options,

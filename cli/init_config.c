@@ -68,7 +68,9 @@ static void print_data(const beam_init_facts *x, FILE *to)
     else
         fprintf(to,
                 "\n# TO FILL IN: token files with ids of this model's tokenizer (vocabulary of %" PRId64
-                ");\n# docs/formats.md says how to make them.\n",
+                "), by scripts/prepare_data.py of beam's sources:\n"
+                "#   prepare_data.py --tokenizer MODEL corpus.jsonl --out train.h5 --valid 0.01 --valid-out "
+                "valid.h5\n",
                 m->vocab_size);
     print_text(to, "dataset", c->dataset, "");
     print_text(to, "eval_dataset", c->eval_dataset, "remove this line if there is none, and eval_steps");

@@ -48,11 +48,13 @@ if(BEAM_NVCC AND BEAM_CUDNN)
   if(BEAM_CUDNN_IS_NEW)
     message(STATUS "cuDNN: ${BEAM_CUDNN_HEADERS}")
     set(BEAM_CUDNN_INCLUDES ${BEAM_CUDNN_HEADERS} ${BEAM_CUDA_HEADERS})
-  elseif(BEAM_CUDNN STREQUAL "ON")
-    message(FATAL_ERROR "BEAM_CUDNN=ON, but there is no cudnn_graph.h of cuDNN 9.8 or later; set CUDNN_HOME, or use AUTO")
   else()
     message(STATUS "cuDNN: no headers; attention takes beam's own kernels")
   endif()
+endif()
+if(BEAM_CUDNN STREQUAL "ON" AND NOT BEAM_CUDNN_INCLUDES)
+  message(FATAL_ERROR "BEAM_CUDNN=ON, but there is no CUDA here, or no cudnn_graph.h of cuDNN 9.8 or later; set CUDNN_HOME, "
+                      "or use AUTO")
 endif()
 
 # The host shim and its tests are C++.

@@ -160,10 +160,27 @@ static bool owes_evaluation(const beam_trainer *t)
            (due(step, t->config->eval_steps) || step == t->total_steps);
 }
 
+static beam_status stopped(const beam_trainer *t)
+{
+    return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
+                     (long long)t->state.step, (long long)t->total_steps,
+                     beam_run_resumes_by_itself(t->config) ? "the same command"
+                                                           : "resume_from_checkpoint: auto");
+}
+
+/* The evaluation that the last start left out. Saved, or a start after a kill would log it again. */
+static beam_status make_up(beam_trainer *t, beam_metrics *metrics, int *lock)
+{
+    const beam_status status = evaluate(t, metrics);
+    if (status != BEAM_STOPPED)
+        BEAM_TRY(alone(t, status));
+    BEAM_TRY(save(t, lock));
+    return status == BEAM_STOPPED ? stopped(t) : BEAM_OK;
+}
+
 /* What follows a step: evaluation, checkpoint, the end. A signal leaves the evaluation for later. */
 static beam_status after_step(beam_trainer *t, beam_metrics *metrics, int *lock, bool signal, bool stop)
 {
-    const beam_config *c = t->config;
     const bool last = t->state.step == t->total_steps;
     if (owes_evaluation(t) && !signal) {
         const beam_status status = evaluate(t, metrics);
@@ -172,13 +189,9 @@ static beam_status after_step(beam_trainer *t, beam_metrics *metrics, int *lock,
             BEAM_TRY(alone(t, status));
     }
     stop = (signal || stop) && (!last || owes_evaluation(t));
-    if (due(t->state.step, c->save_steps) || last || stop)
+    if (due(t->state.step, t->config->save_steps) || last || stop)
         BEAM_TRY(save(t, lock));
-    if (stop)
-        return BEAM_FAIL(BEAM_STOPPED, "stopped at step %lld of %lld; %s goes on from there",
-                         (long long)t->state.step, (long long)t->total_steps,
-                         beam_run_resumes_by_itself(c) ? "the same command" : "resume_from_checkpoint: auto");
-    return BEAM_OK;
+    return stop ? stopped(t) : BEAM_OK;
 }
 
 /* Runs until the last step or a stop request, which saves, or a failure, which leaves the last checkpoint.
@@ -188,7 +201,7 @@ static beam_status steps(beam_trainer *t, beam_metrics *metrics, int *lock, int6
     const int64_t first = t->state.step;
     double average = 0; /* seconds per step, moving */
     if (owes_evaluation(t))
-        BEAM_TRY(after_step(t, metrics, lock, false, false));
+        BEAM_TRY(make_up(t, metrics, lock));
     while (t->state.step < t->total_steps) {
         const double start = beam_seconds(), waited = t->data_seconds;
         beam_step_result r;

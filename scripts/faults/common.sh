@@ -94,6 +94,14 @@ listens() {
     [ -n "$caught" ] && [ $((0x$caught & 512)) -ne 0 ]
 }
 
+# trainers NAME: the processes that train NAME.yaml in this folder.
+trainers() {
+    pgrep -f "train $1.yaml" | while read -r pid; do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$(basename "$beam")" ] ||
+            [ "$(readlink "/proc/$pid/cwd")" != "$(pwd -P)" ] || echo "$pid"
+    done
+}
+
 # doze MOST: sleeps for a random time below MOST milliseconds.
 doze() {
     sleep "$(printf '%d.%03d' $(($1 > 1000 ? RANDOM % ($1 / 1000) : 0)) $((RANDOM % ($1 > 1000 ? 1000 : $1))))"

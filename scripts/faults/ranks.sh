@@ -49,7 +49,7 @@ killed() {
 }
 
 gone_all() {
-    ! pgrep -f "train $1.yaml" >/dev/null
+    [ -z "$(trainers "$1")" ]
 }
 
 for ranks in 2 4; do

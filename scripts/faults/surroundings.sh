@@ -48,7 +48,7 @@ again terminal 's/^max_steps.*/max_steps: 1000000/'
 script -qec "exec $beam train terminal.yaml" /dev/null >out 2>&1 </dev/null &
 job=$!
 await 30 has_reached terminal 10 || fail "the run in a terminal begins"
-victim=$(pgrep -f "train terminal.yaml" | while read -r p; do [ "$(cat /proc/"$p"/comm)" = "$(basename "$beam")" ] && echo "$p"; done)
+victim=$(trainers terminal)
 kill -9 $job
 await 15 gone "$victim" || fail "the run outlives its terminal"
 { wait $job || true; } 2>/dev/null
@@ -106,13 +106,22 @@ if mount -t tmpfs none disk 2>/dev/null; then
     umount disk
 fi
 
+# halt FOLDER EVERY: stops the job where no save is under way: the last step that it has logged is not a multiple.
+halt() {
+    until kill -STOP $job && [ $(($(tail -n 1 "$1/metrics.jsonl" | grep -oE '[0-9]+' | head -n 1) % $2)) -ne 0 ]; do
+        kill -CONT $job
+        sleep 0.01
+    done
+}
+
 # Its folder is removed: the next save makes it anew, with a whole checkpoint. The losses so far are gone with it.
 again removed "s/^max_steps.*/max_steps: 1000000/; s/^save_steps.*/save_steps: 50/"
 "$beam" train removed.yaml 2>err &
 job=$!
 await 30 has_reached removed 50 || fail "the run begins"
+halt removed 50
 rm -rf removed
-until ! [ -e removed ] || [ "$(newest removed)" -gt 0 ]; do rm -rf removed; done
+kill -CONT $job
 await 30 has_reached removed 1 || fail "the folder is made anew"
 kill -USR1 $job
 ends $job
@@ -124,10 +133,12 @@ again taken "s/^max_steps.*/max_steps: 1000000/; s/^save_steps.*/save_steps: 100
 "$beam" train taken.yaml 2>err &
 job=$!
 await 30 has_reached taken 100 || fail "the run begins"
+halt taken 100
 mv taken elsewhere
 mkdir taken
 exec 9>taken/.lock
 flock 9
+kill -CONT $job
 ends $job
 outcome "another job takes its folder's place" $code 5 "works in this folder already"
 exec 9>&-

@@ -29,6 +29,8 @@ check "with about half of its experts ($active of 8)" awk -v x="$active" 'BEGIN 
 check "a report" grep -q '</html>' runs/chat/report.html
 beam eval --model runs/chat/model --data runs/chat/valid.h5 --json >exported.json
 check "the export is what was trained" test "$(value exported.json loss)" = "$masked"
-wait_share=$(sed -n 's/.*"data_wait":\([^,]*\).*/\1/p' runs/chat/run/metrics.jsonl | awk '{ s += $1 } END { print s / NR }')
-check "data takes less than 1 % of the time ($wait_share)" awk -v x="$wait_share" 'BEGIN { exit !(x < 0.01) }'
+wait_share=$(sed -n 's/.*"data_wait":\([^,]*\).*/\1/p' runs/chat/run/metrics.jsonl | sort -g |
+    awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }')
+check "data takes less than 1 % of a step's time, in the middle one of all ($wait_share)" \
+    awk -v x="$wait_share" 'BEGIN { exit !(x < 0.01) }'
 finish

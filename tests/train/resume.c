@@ -141,6 +141,23 @@ static void signals_stop_an_evaluation(void **state)
     tiny_run_same(&whole, &c);
 }
 
+/* So that a kill right after it does not have it made, and logged, once more. */
+static void a_late_evaluation_is_saved(void **state)
+{
+    (void)state;
+    static const char *const never[] = {"eval_steps=0", "save_steps=0", NULL};
+    static const char *const due[] = {"eval_steps=4", "save_steps=0", NULL};
+    char path[BEAM_PATH_MAX + 64];
+    beam_checkpoint_state s;
+    const beam_config before = tiny_run_config("late", never), c = tiny_run_config("late", due);
+    tiny_run_expect(&before, 4, BEAM_STOPPED);
+    assert_true(owes_evaluation(&before));
+    tiny_run_expect(&c, 1, BEAM_STOPPED);
+    snprintf(path, sizeof path, "%s/checkpoint-000004", c.output_dir);
+    assert_int_equal(beam_checkpoint_read_state(path, &s), BEAM_OK);
+    assert_true(s.eval_loss >= 0);
+}
+
 /* As with nohup: SIGHUP stays ignored where it was. A closed terminal otherwise saves. */
 static void a_closed_terminal_saves(void **state)
 {
@@ -167,6 +184,7 @@ int main(void)
         cmocka_unit_test(threads_and_recomputation),
         cmocka_unit_test(signals_save),
         cmocka_unit_test(signals_stop_an_evaluation),
+        cmocka_unit_test(a_late_evaluation_is_saved),
         cmocka_unit_test(a_closed_terminal_saves),
     };
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);
