@@ -126,8 +126,9 @@ static void write_facts(const card *c)
 static const char model_use[] =
     "\n## Use\n\n**Not every program knows masks.** Without them this is another model, which runs all "
     "candidates. "
-    "So transformers\nrefuses the folder without `trust_remote_code=True`, and engines refuse the name in "
-    "`architectures` unless a plugin\nbrings it. Do not rename either to make a program load it.\n\n"
+    "So transformers\nrefuses the folder without `trust_remote_code=True`, and engines refuse the names in "
+    "`architectures` and `model_type`\nunless a plugin brings them. Do not rename them to make a program "
+    "load it.\n\n"
     "transformers 4.57 or 5:\n\n```python\nfrom transformers import AutoModelForCausalLM\n\n"
     "model = AutoModelForCausalLM.from_pretrained(\"FOLDER\", trust_remote_code=True)\n"
     "print(model.self_test())  # against numbers of the program that made it\n```\n\n"

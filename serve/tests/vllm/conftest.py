@@ -83,11 +83,11 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(text):
-    """family -> folder as `beam export` writes it, gates then random."""
+    """family, options of `beam export` -> folder as it writes it, gates then random."""
     folders = {}
 
-    def make(family: str) -> Path:
-        if family not in folders:
+    def train(family: str):
+        if not (text / f"{family}-run").exists():
             config = COMMON | {"model_type": family} | (WIDE if family == "wide" else FAMILIES[family])
             (text / f"{family}.json").write_text(json.dumps(config))
             (text / f"{family}.yaml").write_text(
@@ -95,8 +95,13 @@ def exported(text):
                 "per_device_train_batch_size: 4\ngradient_accumulation_steps: 1\nlearning_rate: 0.003\n"
                 f"max_steps: 40\noutput_dir: {family}-run\n")
             beam("train", f"{family}.yaml", "trainable=all", "mask.target_active=2", cwd=text)
-            beam("export", "--run", f"{family}-run", "--out", family, cwd=text)
-            randomize_gates(text / family)
-            folders[family] = text / family
-        return folders[family]
+
+    def make(family: str, *words: str) -> Path:
+        key = (family, *words)
+        if key not in folders:
+            train(family)
+            folders[key] = text / "".join(key)
+            beam("export", "--run", f"{family}-run", "--out", folders[key], *words, cwd=text)
+            randomize_gates(folders[key])
+        return folders[key]
     return make

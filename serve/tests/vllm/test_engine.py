@@ -43,8 +43,9 @@ def stock(folder, to):
     edit_tensors(to, lambda name, t: None if ".mask_gate." in name else t)
 
     def edit(config):
-        del config["expert_mask"]
+        del config["expert_mask"], config["auto_map"]
         config["architectures"] = [config["architectures"][0].replace("ExpertMask", "")]
+        config["model_type"] = config["model_type"].removeprefix("expert_mask_")
     edit_config(to, edit)
     return to
 
@@ -55,9 +56,10 @@ def set_gates(folder, bias):
     return folder
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_as_beam(family, exported, tmp_path, monkeypatch, record_property):
-    folder = exported(family)
+@pytest.mark.parametrize("made", [(family,) for family in FAMILIES] + [("qwen3_moe", "--plain-type")],
+                         ids=" ".join)
+def test_as_beam(made, exported, tmp_path, monkeypatch):
+    folder = exported(*made)
     ids, scores = ask_beam(folder, tmp_path)
     active = [n for s in scores for token in s["active"] for n in token]
     assert 1 < sum(active) / len(active) < 3 and 0 in active and 4 in active
@@ -65,7 +67,7 @@ def test_as_beam(family, exported, tmp_path, monkeypatch, record_property):
         mine, logprobs = generate(llm)
         differ, pairs = disagreements(llm, monkeypatch, PROMPTS, scores)
     worst = worst_logprob(logprobs, scores)
-    print(f"\n{family} float32: logprobs within {worst:.1e}, {differ} of {pairs} decisions differ")
+    print(f"\n{' '.join(made)} float32: logprobs within {worst:.1e}, {differ} of {pairs} decisions differ")
     assert mine == ids
     assert worst <= LOGPROB_TOLERANCE
     assert differ == 0 and pairs > 0

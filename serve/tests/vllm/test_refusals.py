@@ -1,4 +1,5 @@
 """What must not start. A model that ran without its masks, or with wrong ones, would look as if it worked."""
+import json
 import os
 import shutil
 import subprocess
@@ -117,11 +118,37 @@ def test_a_kernel_that_was_exchanged_later(exported, monkeypatch):
             generate(llm)
 
 
-def test_without_the_plugin(exported):
-    program = ("import sys; from vllm import LLM\n"
-               "LLM(sys.argv[1], enforce_eager=True, skip_tokenizer_init=True, max_model_len=64)")
-    done = subprocess.run([sys.executable, "-c", program, exported("qwen3_moe")], capture_output=True,
-                          text=True, env=os.environ | {"VLLM_PLUGINS": ""})
-    assert done.returncode != 0
-    assert "ExpertMaskQwen3MoeForCausalLM" in done.stderr + done.stdout
-    assert "not supported" in done.stderr + done.stdout
+@pytest.mark.parametrize("trust, says", [(False, "Cannot find model module"),
+                                         (True, "not compatible with vLLM")])
+def test_models_of_transformers(exported, trust, says):
+    """vLLM's other way to run a model, asked for although the plugin is there."""
+    refused(exported("qwen3_moe"), says, model_impl="transformers", trust_remote_code=trust)
+
+
+PROGRAM = """
+import json, sys
+from vllm import LLM
+for folder, options in json.loads(sys.argv[1]):
+    try:
+        LLM(folder, enforce_eager=True, skip_tokenizer_init=True, max_model_len=64, **options)
+        print("SAID", json.dumps("nothing"))
+    except Exception as error:
+        print("SAID", json.dumps(str(error)))
+"""
+UNKNOWN = "Model architectures ['ExpertMaskQwen3MoeForCausalLM'] are not supported for now"
+INCOMPATIBLE = "implementation of 'ExpertMaskQwen3MoeForCausalLM' is not compatible with vLLM"
+TRUST, TRANSFORMERS = {"trust_remote_code": True}, {"trust_remote_code": True, "model_impl": "transformers"}
+WITHOUT_PLUGIN = [((), {}, "Please pass the argument `trust_remote_code=True`"), ((), TRUST, UNKNOWN),
+                  ((), TRANSFORMERS, INCOMPATIBLE), (("--plain-type",), {}, UNKNOWN),
+                  (("--plain-type",), TRUST, UNKNOWN), (("--plain-type",), TRANSFORMERS, INCOMPATIBLE)]
+
+
+def test_without_the_plugin(exported, tmp_path):
+    """As exported and with the base's model_type; with and without the folder's own code."""
+    asked = [(str(exported("qwen3_moe", *words)), options) for words, options, _ in WITHOUT_PLUGIN]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, json.dumps(asked)], capture_output=True, text=True,
+                          env=os.environ | {"VLLM_PLUGINS": "", "HF_MODULES_CACHE": str(tmp_path)})
+    said = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("SAID ")]
+    assert len(said) == len(WITHOUT_PLUGIN), done.stderr
+    for (words, options, says), message in zip(WITHOUT_PLUGIN, said):
+        assert says in message, (words, options)
