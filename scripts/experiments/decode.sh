@@ -4,13 +4,13 @@
 # docs/results/decode.{md,json,svg}.
 #
 #   BEAM     the program               (build/cpu/cli/beam)
-#   LAYERS   of the model              (4: 5.5 GB of memory with the embedding and head)
+#   LAYERS   of the model              (8: 11 GB of memory with the embedding and head)
 set -eu
 cd "$(dirname "$0")/../.."
 beam=${BEAM:-build/cpu/cli/beam}
 out=docs/results/decode
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-active}
 mkdir -p docs/results
-"$beam" bench decode --model random:tests/fixtures/configs/Qwen3-30B-A3B.json --layers "${LAYERS:-4}" \
+"$beam" bench decode --model random:tests/fixtures/configs/Qwen3-30B-A3B.json --layers "${LAYERS:-8}" \
     --batch 1,2,4,8,16,32,64,128 --steps 9 --json >"$out.json"
 python3 scripts/experiments/plot_decode.py "$out.json" --out "$out"
