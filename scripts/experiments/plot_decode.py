@@ -81,6 +81,8 @@ def table(bench, lines):
             f"{bench['num_experts_per_tok']} candidates, {bench['threads']} threads that read memory at "
             f"{bench['read_gb_per_s']:.1f} GB/s; raw numbers: `decode.json`.", "",
             "![Speed-up over the batch](decode.svg)", "",
+            "Ideal is the different experts of all candidates by those of the masks, read at one speed. Where many tokens "
+            "share an expert the gain exceeds it, because there the products take longer than reading.", "",
             "| sequences | experts | Avg-K | different experts | tokens/s | whole model | mixture layers | ideal "
             "| GB/s of mixture layers | of reading |", "|" + "---|" * 10]
     for r in bench["rows"]:
