@@ -8,10 +8,10 @@ rule base 8
 for target in 3 1; do
     trained masks $target mask.target_active=$target
     trained "masks and routers" $target mask.target_active=$target trainable=masks+router router_aux_loss_coef=0.003
-    trained everything $target mask.target_active=$target trainable=all router_aux_loss_coef=0.003
+    trained everything $target mask.target_active=$target trainable=all router_aux_loss_coef=0.003 learning_rate=5e-4
 done
 for k in 8 3 1; do
     trained "no masks, top-k trained" $k mask.mode=off mask.target_active=null trainable=all \
-        router_aux_loss_coef=0.003 num_experts_per_tok=$k
+        router_aux_loss_coef=0.003 learning_rate=5e-4 num_experts_per_tok=$k
 done
 write "What trains"
