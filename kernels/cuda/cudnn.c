@@ -209,6 +209,18 @@ static void bind(binding *b, int64_t id, const void *address)
     b->address[b->n++] = address;
 }
 
+/* What both passes have. */
+static binding bind_operands(beam_tensor q, beam_tensor k, beam_tensor v, beam_tensor out, beam_tensor lse)
+{
+    binding b = {.n = 0};
+    bind(&b, BEAM_CUDNN_Q, q.data);
+    bind(&b, BEAM_CUDNN_K, k.data);
+    bind(&b, BEAM_CUDNN_V, v.data);
+    bind(&b, BEAM_CUDNN_OUT, out.data);
+    bind(&b, BEAM_CUDNN_LSE, lse.data);
+    return b;
+}
+
 static void bind_inputs(binding *b, const slot *s, const places *p, char *scratch, beam_attention_rule rule)
 {
     for (int i = 0; i < BEAM_SEQUENCE_TENSORS; i++)
@@ -290,12 +302,7 @@ bool beam_cuda_cudnn_attention(beam_backend *be, beam_tensor out, beam_tensor ls
     const slot *s = find_slot(be, q, k, v, seq, false);
     if (!s)
         return false;
-    binding b = {.n = 0};
-    bind(&b, BEAM_CUDNN_Q, q.data);
-    bind(&b, BEAM_CUDNN_K, k.data);
-    bind(&b, BEAM_CUDNN_V, v.data);
-    bind(&b, BEAM_CUDNN_OUT, out.data);
-    bind(&b, BEAM_CUDNN_LSE, lse.data);
+    binding b = bind_operands(q, k, v, out, lse);
     run(be, s, &b, seq, rule);
     return true;
 }
@@ -311,12 +318,7 @@ bool beam_cuda_cudnn_attention_grad(beam_backend *be, beam_tensor dq, beam_tenso
     const slot *s = find_slot(be, q, k, v, seq, true);
     if (!s)
         return false;
-    binding b = {.n = 0};
-    bind(&b, BEAM_CUDNN_Q, q.data);
-    bind(&b, BEAM_CUDNN_K, k.data);
-    bind(&b, BEAM_CUDNN_V, v.data);
-    bind(&b, BEAM_CUDNN_OUT, out.data);
-    bind(&b, BEAM_CUDNN_LSE, lse.data);
+    binding b = bind_operands(q, k, v, out, lse);
     bind(&b, BEAM_CUDNN_DOUT, dout.data);
     bind(&b, BEAM_CUDNN_DQ, dq.data);
     bind(&b, BEAM_CUDNN_DK, dk.data);
