@@ -94,6 +94,13 @@ typedef struct {
     beam_mask_form form;
 } beam_gate_grad_args;
 
+/* What beam_pair_grad makes of the rows of pairs that run. */
+typedef struct {
+    beam_tensor weight;   /* wide [R] w of each row */
+    beam_tensor dgate_up; /* real [R,2F] = w swiglu'(gate_up) dact; may be gate_up */
+    beam_tensor act;      /* real [R,F] = w swiglu(gate_up); absent: nobody wants it */
+} beam_pair_grads;
+
 /* Which candidates run where no mask gate decides: the baselines that need no training. */
 typedef struct {
     int keep;     /* the best `keep`, and of these */
@@ -171,8 +178,7 @@ typedef struct {
                            beam_sequences seq, beam_attention_rule rule);
     void (*swiglu)(beam_backend *, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                    beam_rows_of rows);
-    void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                        const beam_route *route, beam_rows_of rows);
+    void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up);
     void (*cross_entropy)(beam_backend *, beam_tensor logits, beam_tensor target, beam_tensor loss,
                           beam_tensor correct, double grad_scale, bool want_grad);
     void (*distill)(beam_backend *, beam_tensor logits, beam_tensor teacher, beam_tensor target,
@@ -206,8 +212,11 @@ typedef struct {
                               beam_rows_of rows);
     void (*route_combine)(beam_backend *, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                           beam_mask_form form);
-    void (*route_combine_grad)(beam_backend *, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                               beam_tensor rows_y, const beam_route *route, beam_mask_form form);
+    void (*route_weights)(beam_backend *, beam_tensor rows, const beam_route *route, beam_mask_form form);
+    void (*route_pairs)(beam_backend *, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                        beam_rows_of rows);
+    void (*pair_grad)(beam_backend *, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                      beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
     void (*grouped_gemm)(beam_backend *, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
                          const beam_route *route, beam_rows_of rows);
     void (*grouped_wgrad)(beam_backend *, beam_tensor dw, beam_tensor dy, beam_tensor x,

@@ -8,19 +8,27 @@
 typedef struct {
     const beam_route *route; /* of which only the groups count: first, kept */
     beam_rows_of rows;
-    beam_tensor x;            /* [R,D] inputs */
-    beam_tensor gate_up, act; /* [R,2F] [R,F] made by forward, read by backward */
+    beam_tensor x;       /* [R,D] inputs */
+    beam_tensor gate_up; /* [R,2F] made by forward, read and used up by backward */
 } beam_expert_rows;
 
-/* gate_up and act of the rows. */
+/* gate_up of the rows. */
 void beam_experts_hidden(beam_backend *be, const beam_mlp_weights *w, const beam_expert_rows *r);
 
-/* Those, and out[R,D] = E_e(x); out may be x. */
-void beam_experts_forward(beam_backend *be, const beam_mlp_weights *w, const beam_expert_rows *r,
+/* That, and out[R,D] = E_e(x); out may be x. */
+void beam_experts_forward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
                           beam_tensor out);
 
-/* drows[R,D] = dL/d(output) on entry; with want_dx, dL/dx on return. Gradients of weights that train +=. */
+/* What goes through the experts on the way back. */
+typedef struct {
+    beam_tensor d;      /* [R,D] dL/dy of the row's token; with want_dx, dL/dx on return */
+    beam_tensor dot;    /* wide [R] <d, E_e(x)>, made of d W_down and the activation, not of the output */
+    beam_tensor weight; /* wide [R] of the rows in the combine; absent: they do not run, dot is all */
+    bool want_dx;
+} beam_expert_grads;
+
+/* Gradients of weights that train +=. x is read only if the gate and up projections train. */
 void beam_experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
-                           beam_tensor drows, bool want_dx);
+                           const beam_expert_grads *g);
 
 #endif

@@ -32,7 +32,7 @@ typedef enum {
     OP_RESULT,   /* written by back, compared between backends only */
 } op_role;
 
-enum { OP_SLOTS = 32 };
+enum { OP_SLOTS = 40 };
 
 typedef struct {
     const char *name;  /* NULL: not declared */

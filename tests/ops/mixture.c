@@ -143,50 +143,6 @@ static void route_gather_back(op_fixture *f)
 
 const op_kind op_route_gather = {"route_gather", route_gather_build, route_gather_run, route_gather_back};
 
-enum { ROWS_Y = OP_OWN, Y, DY, DROWS, DPAIR };
-
-/* Dropped rows become NaN, of other bits than memory that nobody wrote: dpair is computed from them. */
-static void spoil_dropped(const op_fixture *f, beam_tensor rows)
-{
-    const int32_t *row = f->slot[OP_ROW].host.data;
-    for (int64_t i = 0; rows.data && i < f->shape.T * f->shape.K; i++)
-        for (int64_t j = 0; test_get(f->slot[OP_KEEP].host, i) == 0 && j < f->shape.D; j++)
-            test_set(rows, row[i] * f->shape.D + j, (double)NAN);
-}
-
-/* OP_POISON: dropped rows hold NaN, so that the hard form must not read them (its dpair of dropped pairs is
- * then NaN, as it reads every row). */
-static void route_combine_build(op_fixture *f)
-{
-    const op_shape *s = &f->shape;
-    op_declare_route(f, 0);
-    const beam_tensor rows_y = op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
-    if (op_has(f, OP_POISON))
-        spoil_dropped(f, rows_y);
-    op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
-    op_seed(f, DY, "dy", Y);
-    if (!op_has(f, OP_WITHOUT))
-        op_gradient(f, DROWS, "drows", ROWS_Y);
-    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
-    f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
-    f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
-}
-
-static void route_combine_run(op_fixture *f)
-{
-    const beam_route route = op_route(f);
-    beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
-}
-
-static void route_combine_back(op_fixture *f)
-{
-    const beam_route route = op_route(f);
-    beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
-}
-
-const op_kind op_route_combine = {"route_combine", route_combine_build, route_combine_run,
-                                  route_combine_back};
-
 /* Experts. */
 
 enum { A = OP_OWN, B, C, DC, DA, DB };
