@@ -209,8 +209,8 @@ static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, cons
     beam_expert_grads g = {.d = push_rows(p, s, width),
                            .dot = beam_push(p->scratch, be->wide, BEAM_DIMS(r.x.dim[0]))};
     beam_zero(be, t->dpair);
-    if (p->rule.masks &&
-        p->rule.form == BEAM_MASK_HARD) { /* the gates ask what dropped pairs would be worth */
+    /* The gates ask what dropped pairs would have been worth. */
+    if (p->rule.masks && p->rule.form == BEAM_MASK_HARD) {
         r.rows = BEAM_ROWS_DROPPED;
         rows_backward(p, w, &r, &g, t);
     }
