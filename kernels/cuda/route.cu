@@ -1,8 +1,6 @@
 /* Pairs of (token, candidate) grouped by expert, and the moves between tokens and grouped rows. */
 #include "kernels/cuda/route.cuh"
 
-constexpr int warps = threads_per_block / 32;
-
 /* The plan is a counting sort. Bucket 2e holds the kept pairs of expert e, 2e + 1 its dropped ones, the last
  * the pairs of null experts. Chunks of pairs are counted by a block each and placed by a warp each. */
 
