@@ -80,7 +80,12 @@ const beam_model_config *beam_model_config_of(const beam_model *m)
 
 beam_params beam_model_params(beam_model *m)
 {
-    return m->weights.params;
+    return m->weights.stored;
+}
+
+void beam_model_round(beam_model *m)
+{
+    beam_model_weights_round(&m->weights, m->be);
 }
 
 beam_backend *beam_model_backend(beam_model *m)

@@ -59,7 +59,11 @@ beam_status beam_model_open(beam_model **out, const beam_model_config *config,
 void beam_model_close(beam_model *m); /* accepts NULL */
 
 const beam_model_config *beam_model_config_of(const beam_model *m);
+/* As they are stored. Whoever writes those of the base model calls beam_model_round then. */
 beam_params beam_model_params(beam_model *m);
+
+/* Where base weights train in bfloat16, makes those that the model computes with of those that are stored. */
+void beam_model_round(beam_model *m);
 beam_backend *beam_model_backend(beam_model *m);
 int64_t beam_model_max_tokens(const beam_model *m);
 
@@ -68,7 +72,7 @@ int64_t beam_model_max_tokens(const beam_model *m);
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);
 
-/* Values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
+/* Stored values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
 beam_tensor beam_model_values(beam_model *m);
 
 /* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */

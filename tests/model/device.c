@@ -317,6 +317,7 @@ static void training_follows_in_bf16(void **state)
 {
     (void)state;
     follows(terms, "bf16=true", 0.05, 0); /* the processor's weights are not rounded here */
+    follows(all, "bf16=true", 0.02, 0);
 }
 
 int main(int argc, char **argv)
