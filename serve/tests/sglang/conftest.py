@@ -7,7 +7,7 @@ spec = importlib.util.spec_from_file_location("small_models", SOURCE)
 small_models = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(small_models)
 
-small_models.FAMILIES["qwen3_moe"].pop("mlp_only_layers")  # SGLang 0.5.23 knows only decoder_sparse_step
+small_models.FAMILIES["qwen3_moe"].pop("mlp_only_layers")  # SGLang 0.5.23 passes over it
 # Keys of published models that SGLang wants.
 small_models.FAMILIES["deepseek_v2"] |= {"moe_layer_freq": 1, "scoring_func": "softmax"}
 

@@ -88,9 +88,9 @@ def _stand_in_for_kernels():
 
 
 def _run(folder, prompts, new, options, environment, before, place):
-    log = os.open(place / "log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    sys.stdout = sys.stderr = (place / "log").open("a", buffering=1)  # pytest has put others there
+    os.dup2(sys.stderr.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
     os.environ.update(environment)
     _record(place / "calls")
     _stand_in_for_kernels()

@@ -79,6 +79,15 @@ def test_gates_that_drop_all(exported, tmp_path):
     assert answer.ids == ids and worst_logprob(answer.logprobs, scores) <= LOGPROB_TOLERANCE
 
 
+@pytest.mark.parametrize("family", ["qwen3_moe", "deepseek_v2"])
+def test_with_remote_code(family, exported, tmp_path):
+    """Configuration and model are the plugin's all the same."""
+    folder = exported(family)
+    ids, _ = ask_beam(folder, tmp_path)
+    answer = serve(folder, trust_remote_code=True)
+    assert answer.ids == ids and "mode zero" in answer.log, answer.log
+
+
 def remap():
     """The mode of GPUs, with experts of SGLang that take an id twice."""
     from sglang.srt.layers.moe import fused_moe_native as native

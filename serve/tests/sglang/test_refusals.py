@@ -65,7 +65,7 @@ def test_give_back(copy):
 
 
 def test_plain_type_of_deepseek(copy):
-    refused(copy("deepseek_v2", "--plain-type"), "without does")
+    refused(copy("deepseek_v2", "--plain-type"), "latent attention")
 
 
 def test_weights_that_were_not_loaded(copy):
@@ -86,7 +86,8 @@ def test_a_mode_that_repeats_experts(copy):
 
 
 def test_another_external_package(copy):
-    refused(copy(), "expert_mask_qwen3_moe", environment={"SGLANG_EXTERNAL_MODEL_PACKAGE": "other"})
+    refused(copy(), "pass the argument `trust_remote_code=True`",
+            environment={"SGLANG_EXTERNAL_MODEL_PACKAGE": "other"})
 
 
 def test_another_version(copy, monkeypatch):
@@ -94,9 +95,13 @@ def test_another_version(copy, monkeypatch):
     refused(copy(), "SGLang 0.6.0 is untested")
 
 
+WITHOUT = {"SGLANG_PLUGINS": "none"}
+
+
 def test_without_the_plugin(copy):
-    refused(copy(), "expert_mask_qwen3_moe", environment={"SGLANG_PLUGINS": "none"})
+    refused(copy(), "pass the argument `trust_remote_code=True`", environment=WITHOUT)
 
 
-def test_without_the_plugin_plain_type(copy):
-    refused(copy("qwen3_moe", "--plain-type"), "Cannot find model module", environment={"SGLANG_PLUGINS": "none"})
+@pytest.mark.parametrize("words, options", [((), {"trust_remote_code": True}), (("--plain-type",), {})])
+def test_without_the_plugin_and_its_configurations(copy, words, options):
+    refused(copy("qwen3_moe", *words), "Cannot find model module", environment=WITHOUT, **options)

@@ -72,8 +72,8 @@ class ExpertMaskQwen2MoeForCausalLM(ExpertMask, Qwen2MoeForCausalLM):
 class ExpertMaskDeepseekV2ForCausalLM(ExpertMask, DeepseekV2ForCausalLM):
     def __init__(self, config, quant_config=None, prefix: str = ""):
         if "DeepseekV2ForCausalLM" not in config.architectures:
-            raise ExpertMaskError("SGLang gives a DeepSeek-V2 its latent attention by the names in config.json: "
-                                  "a folder exported with --plain-type does not work, one without does")
+            raise ExpertMaskError("SGLang gives a model latent attention by names that config.json lacks; export it "
+                                  "without --plain-type")
         super().__init__(config, quant_config, prefix)
 
 
