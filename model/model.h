@@ -16,7 +16,7 @@
 #include "model/weights.h"
 
 typedef struct {
-    beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients, forward runs kept experts only */
+    beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients */
     int64_t max_tokens; /* largest micro-batch */
     bool checkpointing; /* keep each layer's input only and recompute the rest in backward */
     int expert_ranks;   /* P of model/expert_parallel.h; 0 or 1: all experts are on every rank */

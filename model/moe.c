@@ -161,7 +161,8 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
                                 .rows = running_rows(p),
                                 .x = push_rows(p, s, x.dim[1]),
                                 .gate_up = s->rows_gate_up};
-    beam_route_gather(be, r.x, x, &s->route, r.rows);
+    if (y.data || !p->parallel) /* owners of experts keep nothing for backward */
+        beam_route_gather(be, r.x, x, &s->route, r.rows);
     if (y.data) {
         run_experts(p, w, s, &r, moe);
         mix(p, w, s, r.x, y);

@@ -1,10 +1,10 @@
 /* The feed-forward part of a layer that is a mixture of experts, with mask gates and, in some families, an
  * expert that all tokens share.
  *
- * Only kept pairs run in the forward pass, whether or not a backward pass follows. The straight-through
- * gradient of a dropped pair needs a = <dy, E(x)> = <W_down^T dy, swiglu(W x)>: the backward pass makes the
- * two short vectors of every pair, and no output. All else (dgrad, wgrad) runs over kept pairs only, which is
- * exact. */
+ * Only kept pairs run in the forward pass, whether or not a backward pass follows; with soft masks all are
+ * kept in this sense. The straight-through gradient of a dropped pair needs
+ * a = <dy, E(x)> = <W_down^T dy, swiglu(W x)>: the backward pass makes the two short vectors of every pair,
+ * and no output. All else (dgrad, wgrad) runs over kept pairs only, which is exact. */
 #ifndef BEAM_MODEL_MOE_H
 #define BEAM_MODEL_MOE_H
 

@@ -79,6 +79,7 @@ const op_case op_cases[] = {
     {"embed", &op_embed, {.T = 9, .D = 5, .V = 4}, 5e-7, 1e-2},
     {"embed one token", &op_embed, {.T = 1, .D = 3, .V = 11}, 5e-7, 1e-2},
     {"embed many tokens", &op_embed, {.T = 300, .D = 70, .V = 50}, 1e-6, 1e-2},
+    {"embed wide numbers", &op_embed_wide, {.T = 70, .D = 1, .V = 50}, 1e-6, 1e-6},
 
     {"rmsnorm", &op_rmsnorm, {.T = 7, .D = 13, .alpha = 1e-3}, 1e-6, 2e-2},
     {"rmsnorm dx added", &op_rmsnorm, {.T = 7, .D = 13, .alpha = 1e-3, .beta = 1}, 1e-6, 2e-2},
