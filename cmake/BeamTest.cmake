@@ -10,6 +10,9 @@ function(beam_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_options(${name} PRIVATE ${BEAM_WARNINGS})
   target_link_libraries(${name} PRIVATE ${T_LINK} PkgConfig::CMOCKA)
+  if(BEAM_SANITIZE MATCHES "thread")
+    target_link_options(${name} PRIVATE LINKER:--wrap=beam_backend_cpu) # tests/threads/four.c
+  endif()
   if(NOT T_RANKS)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT ${T_TIMEOUT}

@@ -29,7 +29,7 @@ typedef struct {
     char folder[64];
 } job;
 
-static void stop(const char *what)
+static _Noreturn void stop(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, beam_last_error());
     _exit(1);
