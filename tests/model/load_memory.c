@@ -213,7 +213,7 @@ static bool measure(bool large, beam_hf_layout layout)
 }
 
 /* The sanitizer's own memory hides what is measured. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(BEAM_TSAN)
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
