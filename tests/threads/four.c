@@ -1,5 +1,5 @@
-/* Every CPU backend that a test opens has four threads, whatever the test asks for: the linker brings the calls
- * here (--wrap). Results do not depend on the number of threads. */
+/* Every CPU backend that a test opens has four threads, whatever the test asks for: the linker brings the
+ * calls here (--wrap). Results do not depend on the number of threads. */
 #include "kernels/backend.h"
 
 beam_status __real_beam_backend_cpu(beam_backend *out, int threads);

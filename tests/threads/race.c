@@ -1,5 +1,5 @@
-/* Controls for the other tests of this build: races that ThreadSanitizer must report, each beside the same work
- * without the race, which it must not.
+/* Controls for the other tests of this build: races that ThreadSanitizer must report, each beside the same
+ * work without the race, which it must not.
  *
  * Usage: threads_race counter|vector|product|barrier [apart] */
 #include <stdbool.h>
