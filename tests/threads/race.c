@@ -3,7 +3,6 @@
  *
  * Usage: threads_race counter|vector|product|barrier [apart] */
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
