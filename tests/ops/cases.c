@@ -39,6 +39,7 @@ const op_case op_cases[] = {
     {"gemm leading dims", &op_gemm, {.T = 3, .M = 12, .N = 5, .D = 8, .alpha = 1, .beta = 1}, 1e-6, 2e-2},
     {"gemm many tiles", &op_gemm, {.M = 270, .N = 530, .D = 33, .alpha = 2, .beta = -1}, 2e-6, 2e-2},
     {"gemm long sum", &op_gemm, {.M = 16, .N = 24, .D = 6001, .alpha = 1}, 2e-6, 2e-2},
+    {"gemm partial sums", &op_gemm, {.M = 48, .N = 96, .D = 1600, .alpha = 1.5, .beta = 0.5}, 2e-6, 2e-2},
 
     {"gemm aligned", &op_gemm, {.M = 136, .N = 72, .D = 200, .alpha = 1.5, .beta = 0.5}, 2e-6, 2e-2},
     {"gemm aligned, both transposed",
