@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from . import DataError, RowError, encode, rows, sources
 
 
 COUNTS = ("rows", "long", "untrained", "shortened")
+CHECKED = 512            # one row in so many is encoded in full, too; by its content
+CHECKED_MAX = 1 << 20    # bytes
 
 
 @dataclass
@@ -57,20 +60,21 @@ def _uniform(seed, purpose, data):
 class Worker:
     """What each process keeps: the tokenizer and the template."""
 
-    def __init__(self, plan):
+    def __init__(self, plan, encoder=None):
         self.plan = plan
-        self.encoder = encode.Encoder(plan.settings)
+        self.encoder = encoder or encode.Encoder(plan.settings)
 
     def _parse(self, block):
-        """(line, Row or RowError) of each line that is not blank."""
+        """(line, Row or RowError, whether to check it) of each line that is not blank."""
         for number, line in enumerate(block.lines, block.first):
             if number in block.too_long:
-                yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB")
+                yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB"), False
             elif line.strip():
                 try:
-                    yield number, self._row(line, block.plain)
+                    check = len(line) <= CHECKED_MAX and (number == 1 or zlib.crc32(line) % CHECKED == 0)
+                    yield number, self._row(line, block.plain), check
                 except RowError as e:
-                    yield number, e
+                    yield number, e, False
 
     def _row(self, line, plain):
         if not plain:
@@ -82,17 +86,20 @@ class Worker:
 
     def _copies(self, weight, source, place):
         weight *= self.plan.source_weights.get(source, 1.0)
-        return int(weight) + (_uniform(self.plan.seed, "copies", place.encode()) < weight % 1)
+        rest = weight % 1
+        return int(weight) + (rest > 0 and _uniform(self.plan.seed, "copies", place.encode()) < rest)
 
     def work(self, task):
         """The Part of a block. Equal documents are held out together, so that no copy of one is trained on."""
         number, weight, block = task
         part = Part(number, block.path)
         parsed = list(self._parse(block))
-        good = [(line, row) for line, row in parsed if not isinstance(row, RowError)]
-        part.bad = [(line, str(row)) for line, row in parsed if isinstance(row, RowError)]
+        good = [(line, row, check) for line, row, check in parsed if not isinstance(row, RowError)]
+        part.bad = [(line, str(row)) for line, row, _ in parsed if isinstance(row, RowError)]
         part.counts["rows"] = len(parsed)
-        for (line, row), sample in zip(good, self.encoder.encode([row for _, row in good])):
+        for (line, row, check), sample in zip(good, self.encoder.encode([row for _, row, _ in good])):
+            if check:
+                self._check(f"{block.path}:{line}", row, sample)
             if isinstance(sample, RowError):
                 part.bad.append((line, str(sample)))
             elif sample.why:
@@ -104,23 +111,28 @@ class Worker:
         part.loss = np.frombuffer(b"".join(part.loss), np.uint8)
         return part
 
+    def _check(self, where, row, sample):
+        right = self.encoder.encode([row], in_full=True)[0]
+        if not encode.equal(sample, right):
+            raise DataError(f"{where}: {self.encoder.tokens.name}, or the outline of the chat template, gives other tokens "
+                            "than tokenizers and the template itself; use --encoder tokenizers, and report it, please")
+
     def _take(self, part, sample, copies):
-        ids = np.array(sample.ids, np.int32)
         part.counts["shortened"] += sample.shortened
-        part.ids.append(ids)
-        part.loss.append(bytes(sample.loss))
-        part.lengths.append(len(ids))
+        part.ids.append(sample.ids)
+        part.loss.append(sample.loss)
+        part.lengths.append(len(sample.ids))
         part.copies.append(copies)
-        part.held.append(_uniform(self.plan.seed, "held out", ids.tobytes()) < self.plan.valid)
+        valid = self.plan.valid
+        part.held.append(valid > 0 and _uniform(self.plan.seed, "held out", sample.ids.tobytes()) < valid)
 
 
 _worker = None  # of this process
 
 
-def _start(plan):
+def _start(plan, encoder=None):
     global _worker
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _worker = Worker(plan)
+    _worker = Worker(plan, encoder)
 
 
 def _work(task):
@@ -136,10 +148,10 @@ def _tasks(plan, progress):
         done += Path(path).stat().st_size
 
 
-def _parts(plan, tasks):
+def _parts(plan, encoder, tasks):
     """The Part of every task, in their order; only a few tasks are under way at a time."""
     if plan.processes == 1:
-        _start(plan)
+        _start(plan, encoder)
         yield from map(_work, tasks)
         return
     room, over = threading.Semaphore(4 * plan.processes), threading.Event()
@@ -168,7 +180,7 @@ class Result:
         self.parts, self.bad = [], []
         self.counts = [dict.fromkeys(COUNTS, 0) for _ in plan.inputs]
         self.seconds = 0.0
-        self.vocab, self.tokenizer, self.template_hash = 0, "", ""
+        self.vocab, self.tokenizer, self.template_hash, self.encoder = 0, "", "", ""
 
     def documents(self, held):
         """(ids, loss, lengths) of the documents for training, or of those held out, each as often as it is taken:
@@ -179,7 +191,7 @@ class Result:
             for part in self.parts:
                 chosen = np.array([c > k and h == held and not (held and k) for c, h in zip(part.copies, part.held)], bool)
                 if chosen.any():
-                    tokens = np.repeat(chosen, part.lengths)
+                    tokens = slice(None) if chosen.all() else np.repeat(chosen, part.lengths)
                     ids.append(part.ids[tokens])
                     loss.append(part.loss[tokens])
                     lengths.append(np.array(part.lengths)[chosen])
@@ -202,13 +214,19 @@ def _add(plan, part, result):
 
 def run(plan):
     """Reads all inputs. DataError once there are more bad rows than the plan allows."""
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # the processes are the parallelism
     result, began = Result(plan), time.monotonic()
     encoder = encode.Encoder(plan.settings)  # what is wrong with the settings shows here, once
+    if encoder.why_slow:
+        print(f"encoding with {encoder.tokens.name}, which is slower than fastokens: {encoder.why_slow}", file=sys.stderr)
+    else:  # compared with tokenizers here, once
+        plan = replace(plan, settings=replace(plan.settings, encoder="fastokens"))
+    result.encoder = encoder.tokens.name
     result.vocab, result.tokenizer, result.template_hash = encoder.vocab, encoder.name, encoder.template_hash
     total = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     often = 0.5 if sys.stderr.isatty() else 10
     with tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, mininterval=often) as progress:
-        with contextlib.closing(_parts(plan, _tasks(plan, progress))) as parts:
+        with contextlib.closing(_parts(plan, encoder, _tasks(plan, progress))) as parts:
             for part in parts:
                 _add(plan, part, result)
         progress.update(total - progress.n)
