@@ -8,7 +8,7 @@ import torch
 from conftest import BEAM, FAMILIES, edit_config, edit_tensors
 from engine import PROMPTS, ask_beam, engine, generate, recorded
 
-LOGPROB_TOLERANCE = 1e-4  # float32 on both sides, other order of sums
+LOGPROB_TOLERANCE = 2e-4  # float32 on both sides, other order of sums; how far apart depends on the models trained here
 
 
 def decisions(calls, layers):
