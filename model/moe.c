@@ -157,11 +157,13 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     if (p->load.data)
         beam_router_load(be, p->load, &s->route, s->prob, p->counted);
     const size_t mark = beam_mark(p->scratch);
-    const beam_expert_rows r = {.route = &s->route,
-                                .rows = running_rows(p),
-                                .x = push_rows(p, s, x.dim[1]),
-                                .gate_up = s->rows_gate_up};
-    if (y.data || !p->parallel) /* owners of experts keep nothing for backward */
+    beam_expert_rows r = {.route = &s->route,
+                          .rows = running_rows(p),
+                          .x = push_rows(p, s, x.dim[1]),
+                          .gate_up = s->rows_gate_up};
+    if (!p->parallel)
+        r.tokens = x;
+    else if (y.data) /* owners of experts keep nothing for backward */
         beam_route_gather(be, r.x, x, &s->route, r.rows);
     if (y.data) {
         run_experts(p, w, s, &r, moe);
@@ -180,14 +182,24 @@ typedef struct {
     beam_tensor dpair; /* [T,K] of the rows' pairs */
 } token_grads;
 
-static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
-                          const beam_expert_grads *g, const token_grads *t)
+/* Rows of tokens, where more than a product of the experts reads them (then absent is returned) or not (then
+ * the tokens are). */
+static beam_tensor rows_or_tokens(beam_backend *be, beam_tensor rows, beam_tensor tokens,
+                                  const beam_expert_rows *r, bool read)
+{
+    if (!read)
+        return tokens;
+    beam_route_gather(be, rows, tokens, r->route, r->rows);
+    return (beam_tensor){0};
+}
+
+static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, beam_expert_rows *r,
+                          beam_expert_grads *g, const token_grads *t)
 {
     beam_backend *be = p->be;
     const bool ran = r->rows != BEAM_ROWS_DROPPED;
-    if (!ran || p->parallel || beam_trains(w->gate_up))
-        beam_route_gather(be, r->x, t->x, r->route, r->rows);
-    beam_route_gather(be, g->d, t->dy, r->route, r->rows);
+    r->tokens = rows_or_tokens(be, r->x, t->x, r, p->parallel || (ran && beam_trains(w->gate_up)));
+    g->tokens = rows_or_tokens(be, g->d, t->dy, r, p->parallel || (ran && beam_trains(w->down)));
     if (p->parallel) {
         beam_expert_parallel_backward(p, w, r, g);
     } else {

@@ -6,7 +6,7 @@
 #ifndef BEAM_KERNELS_CUDA_TILE_CUH
 #define BEAM_KERNELS_CUDA_TILE_CUH
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/math.cuh"
 
 /* Loops over sums that are kept in registers, where an index must be known while compiling. */
 #ifdef BEAM_SIMT
@@ -46,11 +46,25 @@ template <class T> factor<T> factor_of(const void *data, int64_t step, bool alon
     return {static_cast<const T *>(data), step, along, is_aligned<T>(step, data)};
 }
 
+/* op(a) whose lines are gathered: row `outer` of the tile is line line[outer]. They lie along k. */
+template <class T> struct gathered {
+    const T *at;
+    int64_t step;
+    bool aligned;
+    const int *line; /* [tile_size], in shared memory */
+    static constexpr bool along = true;
+
+    __device__ const T *address(int64_t outer, int64_t k) const
+    {
+        return at + line[outer] * step + k;
+    }
+};
+
 /* The product seen from the first row and column of a tile: m rows, n columns and k numbers are left from
- * there, maybe more than the tile takes. */
+ * there, maybe more than the tile takes. A is factor or gathered, B is factor. */
 template <class A, class B> struct tile_product {
-    factor<A> a;
-    factor<B> b;
+    A a;
+    B b;
     int m, n, k;
 };
 
@@ -106,6 +120,32 @@ template <class T> struct tile_output {
         const int mine = column + (odd ? 8 + 2 * (t - 1) : 2 * t);
         if (inside && mine < n)
             put_vector(row, mine, x);
+    }
+};
+
+/* The same, and act = silu(gate) up of an output whose columns are gates and ups in groups of 8, unless act
+ * is NULL; made of what is stored, so that it has the bits of beam_swiglu. */
+template <class T> struct gated_output : tile_output<T> {
+    T *act; /* lines of step / 2 */
+
+    __device__ gated_output from(int64_t row, int64_t column) const
+    {
+        gated_output to = *this;
+        to.c += row * to.step + column;
+        to.act += to.act ? (row * to.step + column) / 2 : 0;
+        return to;
+    }
+
+    __device__ void put_groups(int row, bool inside, int column, int n, const float *first,
+                               const float *second) const
+    {
+        tile_output<T>::put_groups(row, inside, column, n, first, second);
+        if (!act || !inside || column >= n)
+            return;
+        pack<float, 2> x;
+        for (int i = 0; i < 2; i++)
+            x.at[i] = silu_times(to_float(from_float<T>(first[i])), to_float(from_float<T>(second[i])));
+        store(act + row * (this->step / 2) + column / 2 + static_cast<int>(threadIdx.x) % 4 * 2, x);
     }
 };
 

@@ -1,6 +1,6 @@
-/* Any numbers as the arrays and attributes of a token file: refused, or the documents cover the tokens and every id is
- * in the vocabulary. HDF5, which would take most of the time, is left out (the target hdf5 has it): the functions of
- * data/hdf5_image.h below take what they read from the input. */
+/* Any numbers as the arrays and attributes of a token file: refused, or the documents cover the tokens and
+ * every id is in the vocabulary. HDF5, which would take most of the time, is left out (the target hdf5 has
+ * it): the functions of data/hdf5_image.h below take what they read from the input. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -76,22 +76,28 @@ static void fill_route(bench *b)
 
 static void up_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->middle_rows, b->wide_rows, b->up, true, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be,
+                      &(beam_grouped_product){.c = b->middle_rows, .a = b->wide_rows, .b = b->up, .tb = true},
+                      &b->route, BEAM_ROWS_ALL);
 }
 
 static void down_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->narrow_rows, b->down, true, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(
+        &b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->narrow_rows, .b = b->down, .tb = true},
+        &b->route, BEAM_ROWS_ALL);
 }
 
 static void down_grad_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->narrow_rows, .a = b->wide_rows, .b = b->down},
+                      &b->route, BEAM_ROWS_ALL);
 }
 
 static void up_grad_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->middle_rows, .b = b->up},
+                      &b->route, BEAM_ROWS_ALL);
 }
 
 static void up_wgrad_all(bench *b)
@@ -101,12 +107,14 @@ static void up_wgrad_all(bench *b)
 
 static void down_grad_kept(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->narrow_rows, .a = b->wide_rows, .b = b->down},
+                      &b->route, BEAM_ROWS_KEPT);
 }
 
 static void up_grad_kept(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->middle_rows, .b = b->up},
+                      &b->route, BEAM_ROWS_KEPT);
 }
 
 static void up_wgrad_kept(bench *b)
