@@ -127,7 +127,7 @@ def _write(path, documents, result):
     ids, loss, lengths = documents
     if not len(lengths):
         raise DataError(f"{path}: not written: no document is left for it")
-    tokenfile.write(path, ids, loss, lengths, result.vocab, result.tokenizer)
+    tokenfile.write(path, ids, loss, lengths, result.about.vocab, result.about.tokenizer)
     print(f"{path}: {len(lengths)} documents, {len(ids)} tokens, {loss.mean():.1%} of them trained")
     return {"file": str(path), "documents": len(lengths), "tokens": len(ids), "trained": int(loss.sum())}
 
@@ -141,7 +141,7 @@ def _report(plan, result):
     size = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     tokens = sum(len(part.ids) for part in result.parts)
     print(f"{len(result.bad)} malformed rows left out; {result.seconds:.1f} s, {size / 1e6 / result.seconds:.1f} MB/s, "
-          f"{tokens / result.seconds:.0f} tokens/s with {plan.processes} processes and {result.encoder}")
+          f"{tokens / result.seconds:.0f} tokens/s with {plan.processes} processes and {result.about.encoder}")
 
 
 def _prepare(o):
@@ -153,8 +153,8 @@ def _prepare(o):
         made.append(_write(o.valid_out, result.documents(True), result))
     chosen = {key: value for key, value in asdict(plan).items() if key not in ("inputs", "processes")}
     record = {"outputs": made, "inputs": [{"path": p, "weight": w, **c} for (p, w), c in zip(plan.inputs, result.counts)],
-              **chosen, "tokenizer": result.tokenizer, "encoder": result.encoder,
-              "chat_template_sha256": result.template_hash, "bad_rows": result.bad}
+              **chosen, "tokenizer": result.about.tokenizer, "encoder": result.about.encoder,
+              "chat_template_sha256": result.about.template_hash, "bad_rows": result.bad}
     Path(o.out + ".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

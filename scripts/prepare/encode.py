@@ -77,17 +77,16 @@ def _template_source(settings, folder, config):
 
 def private_tokenizer(described, control):
     """The tokenizer of a tokenizer.json (parsed), with control tokens under private names: text -> name."""
-    described = json.loads(json.dumps(described))
     names = {text: f"\ue000{NONCE}c{i}\ue001" for i, text in enumerate(control)}
-    for token in described["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
-    model = described["model"]
-    vocab = model["vocab"]
-    model["vocab"] = ({names.get(t, t): i for t, i in vocab.items()} if isinstance(vocab, dict) else
-                      [[names.get(t, t), score] for t, score in vocab])
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    described |= {"post_processor": None, "truncation": None, "padding": None}
+    vocab, unknown = described["model"]["vocab"], described["model"].get("unk_token")
+    model = described["model"] | {
+        "vocab": ({names.get(t, t): i for t, i in vocab.items()} if isinstance(vocab, dict) else
+                  [[names.get(t, t), score] for t, score in vocab])}
+    if unknown in names:
+        model["unk_token"] = names[unknown]
+    added = [token | {"content": names.get(token["content"], token["content"])} for token in described["added_tokens"]]
+    described = described | {"added_tokens": added, "model": model, "post_processor": None, "truncation": None,
+                             "padding": None}
     return Tokenizer.from_str(json.dumps(described)), names
 
 
@@ -100,7 +99,7 @@ class Encoder:
             raise UsageError(f"{path}: no such file; --tokenizer wants a folder with tokenizer.json")
         described, config = _read_json(path), _read_json(folder / "tokenizer_config.json")
         try:
-            self.public = Tokenizer.from_str(json.dumps(described))
+            self.public = Tokenizer.from_file(str(path))
         except Exception as e:
             raise UsageError(f"{path}: not a tokenizer of Hugging Face's tokenizers: {e}") from None
         words = _words(_read_json(folder / "special_tokens_map.json") | config)

@@ -94,14 +94,12 @@ class Fastokens:
 
 
 def choose(tokenizer, wanted="auto"):
-    """(encoder, why it is not fastokens). wanted: auto, which compares them first; fastokens, where that was done;
-    tokenizers."""
+    """(encoder, why it is not fastokens). wanted: auto, or tokenizers."""
     if wanted == "tokenizers":
         return Tokenizers(tokenizer), "as asked"
     try:
         fast = Fastokens(tokenizer)
-        if wanted == "auto":
-            _compare(fast, tokenizer)
+        _compare(fast, tokenizer)
         return fast, ""
     except Unsupported as e:
         return Tokenizers(tokenizer), str(e)

@@ -8,13 +8,13 @@ import sys
 import threading
 import time
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import DataError, RowError, encode, rows, sources
+from . import DataError, RowError, UsageError, encode, rows, sources
 
 
 COUNTS = ("rows", "long", "untrained", "shortened")
@@ -51,6 +51,16 @@ class Part:
     counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
 
+@dataclass
+class About:
+    """What encodes the rows."""
+    vocab: int = 0
+    tokenizer: str = ""
+    template_hash: str = ""
+    encoder: str = ""
+    why_slow: str = ""       # if it is not fastokens
+
+
 def _uniform(seed, purpose, data):
     """A number in [0, 1) that depends on nothing but its arguments."""
     digest = hashlib.blake2b(f"{seed} {purpose} ".encode() + data, digest_size=8).digest()
@@ -60,14 +70,18 @@ def _uniform(seed, purpose, data):
 class Worker:
     """What each process keeps: the tokenizer and the template."""
 
-    def __init__(self, plan, encoder=None):
+    def __init__(self, plan):
         self.plan = plan
-        self.encoder = encoder or encode.Encoder(plan.settings)
+        self.encoder = encode.Encoder(plan.settings)
+
+    def about(self):
+        e = self.encoder
+        return About(e.vocab, e.name, e.template_hash, e.tokens.name, e.why_slow)
 
     def _parse(self, block):
         """(line, Row or RowError, whether to check it) of each line that is not blank."""
-        for number, line in enumerate(block.lines, block.first):
-            if number in block.too_long:
+        for number, line in block.rows():
+            if len(line) > sources.LINE_MAX and not block.plain:
                 yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB"), False
             elif line.strip():
                 try:
@@ -127,12 +141,21 @@ class Worker:
         part.held.append(valid > 0 and _uniform(self.plan.seed, "held out", sample.ids.tobytes()) < valid)
 
 
-_worker = None  # of this process
+_worker = None  # of this process; or the UsageError that there is instead
 
 
-def _start(plan, encoder=None):
+def _start(plan):
     global _worker
-    _worker = Worker(plan, encoder)
+    try:
+        _worker = Worker(plan)
+    except UsageError as e:  # raised here it would only start another process
+        _worker = e
+
+
+def _about():
+    if isinstance(_worker, UsageError):
+        raise _worker
+    return _worker.about()
 
 
 def _work(task):
@@ -148,10 +171,11 @@ def _tasks(plan, progress):
         done += Path(path).stat().st_size
 
 
-def _parts(plan, encoder, tasks):
-    """The Part of every task, in their order; only a few tasks are under way at a time."""
+def _parts(plan, tasks):
+    """What encodes, then the Part of every task, in their order; only a few tasks are under way at a time."""
     if plan.processes == 1:
-        _start(plan, encoder)
+        _start(plan)
+        yield _about()
         yield from map(_work, tasks)
         return
     room, over = threading.Semaphore(4 * plan.processes), threading.Event()
@@ -164,6 +188,7 @@ def _parts(plan, encoder, tasks):
             yield task
 
     with multiprocessing.get_context("spawn").Pool(plan.processes, _start, (plan,)) as pool:
+        yield pool.apply(_about)
         try:
             for part in pool.imap(_work, admitted()):
                 room.release()
@@ -180,7 +205,7 @@ class Result:
         self.parts, self.bad = [], []
         self.counts = [dict.fromkeys(COUNTS, 0) for _ in plan.inputs]
         self.seconds = 0.0
-        self.vocab, self.tokenizer, self.template_hash, self.encoder = 0, "", "", ""
+        self.about = About()
 
     def documents(self, held):
         """(ids, loss, lengths) of the documents for training, or of those held out, each as often as it is taken:
@@ -216,17 +241,14 @@ def run(plan):
     """Reads all inputs. DataError once there are more bad rows than the plan allows."""
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # the processes are the parallelism
     result, began = Result(plan), time.monotonic()
-    encoder = encode.Encoder(plan.settings)  # what is wrong with the settings shows here, once
-    if encoder.why_slow:
-        print(f"encoding with {encoder.tokens.name}, which is slower than fastokens: {encoder.why_slow}", file=sys.stderr)
-    else:  # compared with tokenizers here, once
-        plan = replace(plan, settings=replace(plan.settings, encoder="fastokens"))
-    result.encoder = encoder.tokens.name
-    result.vocab, result.tokenizer, result.template_hash = encoder.vocab, encoder.name, encoder.template_hash
     total = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     often = 0.5 if sys.stderr.isatty() else 10
     with tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, mininterval=often) as progress:
-        with contextlib.closing(_parts(plan, encoder, _tasks(plan, progress))) as parts:
+        with contextlib.closing(_parts(plan, _tasks(plan, progress))) as parts:
+            result.about = about = next(parts)
+            if about.why_slow:
+                progress.write(f"encoding with {about.encoder}, which is slower than fastokens: {about.why_slow}",
+                               file=sys.stderr)
             for part in parts:
                 _add(plan, part, result)
         progress.update(total - progress.n)
