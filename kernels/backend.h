@@ -101,7 +101,9 @@ typedef struct {
     beam_tensor act;      /* real [R,F] = w swiglu(gate_up); absent: nobody wants it */
 } beam_pair_grads;
 
-/* Products of the experts over rows of the grouped order: for every expert e, over its rows, c = a b[e]. */
+/* Products of the experts over rows of the grouped order: for every expert e, over its rows, c = a b[e]. No
+ * two tensors overlap. Without x only the groups of the route count (first, kept), with it the whole plan and
+ * `keep`. */
 typedef struct {
     beam_tensor c;   /* real [R,N] */
     beam_tensor a;   /* real [R,M]; with x: room, which holds anything afterwards */

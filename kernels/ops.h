@@ -212,9 +212,9 @@ void beam_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, 
 void beam_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
                     beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
 
-/* The experts' products. A backend may bring rows of tokens to where they are multiplied, and make the
- * activation of sums that it holds; to the same bits as with beam_route_gather before and beam_swiglu behind.
- */
+/* The experts' products. A backend may load the tokens' rows where it multiplies them, and make the
+ * activation of sums that it still holds; the bits are those of beam_route_gather before and beam_swiglu
+ * after. */
 void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
                        beam_rows_of rows);
 

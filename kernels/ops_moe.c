@@ -206,7 +206,7 @@ void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, cons
 {
     if (!BEAM_CAN(be, route_gather))
         return;
-    BEAM_ASSERT(is_rows_of(be, rows_x, x, route));
+    BEAM_ASSERT(is_rows_of(be, rows_x, x, route) && is_per_pair(route->keep, BEAM_U8, route));
     be->ops->route_gather(be, rows_x, x, route, rows);
 }
 
@@ -272,7 +272,8 @@ void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const be
                 m > 0);
     BEAM_ASSERT(beam_is(p->b, be->real, BEAM_DIMS(experts, p->tb ? n : m, p->tb ? m : n)) &&
                 beam_is_grouped(route, experts));
-    BEAM_ASSERT(!p->x.data || is_rows_of(be, p->a, p->x, route));
+    BEAM_ASSERT(!p->x.data ||
+                (is_rows_of(be, p->a, p->x, route) && is_per_pair(route->keep, BEAM_U8, route)));
     BEAM_ASSERT(!p->act.data || (n % 2 == 0 && beam_is(p->act, be->real, BEAM_DIMS(r, n / 2))));
     be->ops->grouped_gemm(be, p, route, rows);
 }

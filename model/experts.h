@@ -6,7 +6,7 @@
 #include "model/weights.h"
 
 typedef struct {
-    const beam_route *route; /* of which only the groups count: first, kept */
+    const beam_route *route; /* the whole plan with tokens; without, of it the groups: first, kept */
     beam_rows_of rows;
     beam_tensor tokens;  /* [T,D] whose rows are the inputs; absent: x holds them */
     beam_tensor x;       /* [R,D] inputs, or with tokens room for them */
@@ -30,8 +30,8 @@ typedef struct {
     bool want_dx;
 } beam_expert_grads;
 
-/* Gradients of weights that train +=: those of the gate and up projections from the rows in x, those of the
- * down projections from the rows in d, so that there must be no tokens then. */
+/* Gradients of weights that train +=, of rows that run. They read rows: where gate and up projections train,
+ * x holds them and r->tokens is absent; where down projections train, d does and g->tokens is absent. */
 void beam_experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
                            const beam_expert_grads *g);
 

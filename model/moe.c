@@ -119,7 +119,7 @@ static void count_masks(const beam_pass *p, const beam_moe_saved *s, int moe)
     beam_mask_stats(p->be, beam_reshape(row, BEAM_DIMS(row.dim[1])), &s->route, p->counted);
 }
 
-/* rows_out[R,D] of the pairs that run, in place of their inputs. */
+/* rows_out[R,D] of the pairs that run, in r->x. */
 static void run_experts(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
                         const beam_expert_rows *r, int moe)
 {
@@ -182,12 +182,12 @@ typedef struct {
     beam_tensor dpair; /* [T,K] of the rows' pairs */
 } token_grads;
 
-/* Rows of tokens, where more than a product of the experts reads them (then absent is returned) or not (then
- * the tokens are). */
-static beam_tensor rows_or_tokens(beam_backend *be, beam_tensor rows, beam_tensor tokens,
-                                  const beam_expert_rows *r, bool read)
+/* The tokens, if only products of the experts read their rows; else gathers the rows and returns an absent
+ * tensor. */
+static beam_tensor tokens_unless(bool gathers, beam_backend *be, const beam_expert_rows *r, beam_tensor rows,
+                                 beam_tensor tokens)
 {
-    if (!read)
+    if (!gathers)
         return tokens;
     beam_route_gather(be, rows, tokens, r->route, r->rows);
     return (beam_tensor){0};
@@ -198,8 +198,8 @@ static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, beam_ex
 {
     beam_backend *be = p->be;
     const bool ran = r->rows != BEAM_ROWS_DROPPED;
-    r->tokens = rows_or_tokens(be, r->x, t->x, r, p->parallel || (ran && beam_trains(w->gate_up)));
-    g->tokens = rows_or_tokens(be, g->d, t->dy, r, p->parallel || (ran && beam_trains(w->down)));
+    r->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->gate_up)), be, r, r->x, t->x);
+    g->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->down)), be, r, g->d, t->dy);
     if (p->parallel) {
         beam_expert_parallel_backward(p, w, r, g);
     } else {

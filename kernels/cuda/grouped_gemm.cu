@@ -10,7 +10,7 @@ struct expert_shape {
     int n, m; /* b[e] is [m,n], or [n,m] transposed */
 };
 
-/* Rows of a: they stand there, or row r is line pair[r] / top_k. */
+/* Rows of a: row r is line r (pair NULL), or line pair[r] / top_k. */
 template <class T> struct row_source {
     factor<T> lines;
     const int32_t *pair;
@@ -30,7 +30,7 @@ template <class T> struct row_source {
  * same time share rows and weights in the L2 cache. */
 template <class Tiles, class T, bool Gathered>
 static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
-    grouped_kernel(gated_output<T> c, row_source<T> a, factor<T> b, row_groups groups, expert_shape s)
+    grouped_kernel(swiglu_output<T> c, row_source<T> a, factor<T> b, row_groups groups, expert_shape s)
 {
     BEAM_SHARED_DYNAMIC(unsigned char, shared);
     int *const line = reinterpret_cast<int *>(shared + Tiles::shared_bytes), *const ends = line + tile_size;
@@ -44,15 +44,12 @@ static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
         const int row = r.begin + (high - (g > 0 ? ends[g - 1] : 0)) * tile_size;
         factor<T> weight = b.from(column, 0);
         weight.at += static_cast<int64_t>(groups.expert(g)) * s.n * s.m;
-        const gated_output<T> out = c.from(row, column);
+        const swiglu_output<T> out = c.from(row, column);
         const int rows = r.end - row, columns = s.n - column;
-        if constexpr (Gathered) {
-            const gathered<T> x = a.gather(line, row, r.end); /* the tile before reads it no more */
-            Tiles::run(shared, tile_product<gathered<T>, factor<T>>{x, weight, rows, columns, s.m}, out);
-        } else {
-            const factor<T> x = a.lines.from(row, 0);
-            Tiles::run(shared, tile_product<factor<T>, factor<T>>{x, weight, rows, columns, s.m}, out);
-        }
+        if constexpr (Gathered)
+            Tiles::run(shared, tile_product{a.gather(line, row, r.end), weight, rows, columns, s.m}, out);
+        else
+            Tiles::run(shared, tile_product{a.lines.from(row, 0), weight, rows, columns, s.m}, out);
     }
 }
 
@@ -69,13 +66,13 @@ static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
         return;
     dw.c += (blockIdx.z * static_cast<int64_t>(s.n) + row) * s.m + column;
     Tiles::run(shared,
-               tile_product<factor<T>, factor<T>>{dy.from(row, r.begin), x.from(column, r.begin), s.n - row,
-                                                  s.m - column, r.end - r.begin},
+               tile_product{dy.from(row, r.begin), x.from(column, r.begin), s.n - row, s.m - column,
+                            r.end - r.begin},
                dw);
 }
 
 template <class Tiles, class T>
-static void run_grouped(beam_backend *be, const gated_output<T> &c, const row_source<T> &a, factor<T> b,
+static void run_grouped(beam_backend *be, const swiglu_output<T> &c, const row_source<T> &a, factor<T> b,
                         int64_t rows, const row_groups &groups, expert_shape s)
 {
     const int64_t most = (tiles_of(rows) + groups.count()) * tiles_of(s.n);
@@ -94,8 +91,7 @@ template <class T> static row_source<T> source_of(const beam_grouped_product *p,
             gathers ? static_cast<int>(route->expert.dim[1]) : 1};
 }
 
-/* c, and the activation where the sums of a gate and its up are in one thread's hands. Returns whether it is
- * made. */
+/* Returns whether the activation is made, too. */
 static bool multiply(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
                      beam_rows_of rows)
 {
@@ -103,17 +99,17 @@ static bool multiply(beam_backend *be, const beam_grouped_product *p, const beam
     const row_groups groups = groups_of(route, rows);
     const expert_shape s = {static_cast<int>(n), static_cast<int>(m)};
     if (beam_cuda_wgmma_grouped(be, p, route, rows))
-        return has_whole_groups(p);
-    bool gates = false;
+        return act_of_tiles(p) != nullptr;
+    bool made = false;
     with_type(be->real, [&](auto element) {
         using T = decltype(element);
-        gated_output<T> to = {output_to<T>(p->c.data, n, 1, 0), nullptr};
+        swiglu_output<T> to = {output_to<T>(p->c.data, n, 1, 0), nullptr};
         const row_source<T> x = source_of<T>(p, route);
         const factor<T> weight = factor_of<T>(p->b.data, p->tb ? m : n, p->tb);
         if constexpr (std::is_same_v<T, bf16>)
             if (to.aligned && x.lines.aligned && weight.aligned) {
-                gates = has_whole_groups(p);
-                to.act = gates ? data_of<bf16>(p->act) : nullptr;
+                to.act = act_of_tiles(p);
+                made = to.act != nullptr;
                 if (p->tb)
                     run_grouped<mma_tiles<true, true>>(be, to, x, weight, p->c.dim[0], groups, s);
                 else
@@ -122,7 +118,7 @@ static bool multiply(beam_backend *be, const beam_grouped_product *p, const beam
             }
         run_grouped<ffma_tiles<T, T>>(be, to, x, weight, p->c.dim[0], groups, s);
     });
-    return gates;
+    return made;
 }
 
 void beam_cuda_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,

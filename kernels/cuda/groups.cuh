@@ -46,12 +46,6 @@ inline row_groups groups_of(const beam_route *route, beam_rows_of rows)
             static_cast<int>(route->kept.dim[0]), rows};
 }
 
-/* Whether the wanted activation is of whole groups of 8 gates and 8 ups, aligned like c. */
-inline bool has_whole_groups(const beam_grouped_product *p)
-{
-    return p->act.data && p->c.dim[1] % 16 == 0 && is_aligned<bf16>(p->act.dim[1], p->act.data);
-}
-
 /* ends[group] = how many tiles of rows the groups up to this one make, in shared memory of the block. */
 __device__ inline void count_tiles(int *ends, const row_groups &groups)
 {

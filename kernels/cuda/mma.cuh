@@ -58,10 +58,8 @@ template <bool AlongA, bool AlongB> struct mma_tiles {
             const int outer = Along ? l : chunk * 8, inner = k + (Along ? chunk * 8 : l);
             const int left =
                 Along ? (outer < outer_end ? k_end - inner : 0) : (inner < k_end ? outer_end - outer : 0);
-            ptx_copy_async(slot + i * threads * 16, place<Along>(f, outer, inner),
-                           2 * (left < 0   ? 0
-                                : left > 8 ? 8
-                                           : left));
+            const int used = left < 0 ? 0 : left > 8 ? 8 : left;
+            ptx_copy_async(slot + i * threads * 16, place<Along>(f, outer, inner), 2 * used);
         }
     }
 

@@ -1,5 +1,6 @@
 /* What products of matrices are cut into: tiles of c[m,n] = op(a)[m,k] op(b)[k,n], each the work of one
- * block. ffma.cuh computes a tile in float32 from any types and strides, mma.cuh with tensor cores.
+ * block. ffma.cuh computes a tile in float32 from any types and strides, mma.cuh with tensor cores; either
+ * ends its reading with a barrier, so that what it read can be written anew.
  *
  * Every number of c is one sum over k in a fixed order that knows neither its place in the tile nor the other
  * rows and columns, so that a row has the same bits whatever it is computed with. */
@@ -67,6 +68,7 @@ template <class A, class B> struct tile_product {
     B b;
     int m, n, k;
 };
+template <class A, class B> tile_product(A, B, int, int, int) -> tile_product<A, B>;
 
 /* Where a tile goes: c = alpha * sum + beta * c, from the tile's first number on. This is all that a kernel
  * knows of what happens to its sums; another output may do more with them. */
@@ -123,19 +125,22 @@ template <class T> struct tile_output {
     }
 };
 
-/* The same, and act = silu(gate) up of an output whose columns are gates and ups in groups of 8, unless act
- * is NULL; made of what is stored, so that it has the bits of beam_swiglu. */
-template <class T> struct gated_output : tile_output<T> {
+/* c = sum, and act = silu(gate) up of columns that are gates and ups in groups of 8, unless act is NULL; of
+ * the numbers that are stored, so that it has the bits of beam_swiglu. */
+template <class T> struct swiglu_output : tile_output<T> {
     T *act; /* lines of step / 2 */
 
-    __device__ gated_output from(int64_t row, int64_t column) const
+    __device__ swiglu_output from(int64_t row, int64_t column) const
     {
-        gated_output to = *this;
+        swiglu_output to = *this;
         to.c += row * to.step + column;
         to.act += to.act ? (row * to.step + column) / 2 : 0;
+        to.alpha = 1; /* known while compiling */
+        to.beta = 0;
         return to;
     }
 
+    /* With act, column and n are multiples of 16: `first` are gates, `second` their ups. */
     __device__ void put_groups(int row, bool inside, int column, int n, const float *first,
                                const float *second) const
     {
@@ -148,6 +153,14 @@ template <class T> struct gated_output : tile_output<T> {
         store(act + row * (this->step / 2) + column / 2 + static_cast<int>(threadIdx.x) % 4 * 2, x);
     }
 };
+
+/* act of a product whose tiles can make it: groups of 8 gates and 8 ups are whole. NULL: wanted or not, they
+ * do not. */
+inline bf16 *act_of_tiles(const beam_grouped_product *p)
+{
+    const bool whole = p->act.data && p->act.dim[1] % 8 == 0 && is_aligned<bf16>(p->act.dim[1], p->act.data);
+    return whole ? data_of<bf16>(p->act) : nullptr;
+}
 
 template <class T> tile_output<T> output_to(void *data, int64_t step, double alpha, double beta)
 {

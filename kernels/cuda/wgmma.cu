@@ -114,7 +114,7 @@ static __device__ __forceinline__ void multiply(float sum[2][64], const unsigned
  * busy meanwhile. */
 template <bool TB>
 static __device__ __forceinline__ void consume(const unsigned char *buffers, uint64_t *full, uint64_t *empty,
-                                               wgmma_walk walk, const gated_output<bf16> &c, int row)
+                                               wgmma_walk walk, const swiglu_output<bf16> &c, int row)
 {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
     for (; walk.find(); walk.tile += static_cast<int>(gridDim.x)) {
@@ -127,7 +127,7 @@ static __device__ __forceinline__ void consume(const unsigned char *buffers, uin
                 ptx_barrier_arrive(empty + walk.stage);
         }
         const int top = row + 16 * warp + lane / 4;
-        const gated_output<bf16> out = c.from(walk.row, walk.column);
+        const swiglu_output<bf16> out = c.from(walk.row, walk.column);
 #pragma unroll
         for (int i = 0; i < 32; i++) { /* pairs of groups of 8 columns, in two rows each */
             const int low = i / 16, half = i / 8 % 2, j = i % 8 * 8, r = top + 8 * low;
@@ -142,7 +142,7 @@ static __device__ __forceinline__ void consume(const unsigned char *buffers, uin
 template <bool TB>
 static __global__ void __launch_bounds__(threads, 1)
     wgmma_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
-                 gated_output<bf16> c, row_groups groups, wgmma_shape s)
+                 swiglu_output<bf16> c, row_groups groups, wgmma_shape s)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     BEAM_SHARED_DYNAMIC(unsigned char, shared);
@@ -225,8 +225,7 @@ bool beam_cuda_wgmma_grouped(beam_backend *be, const beam_grouped_product *p, co
     const row_groups groups = groups_of(route, rows);
     const int64_t most = (tiles_of(p->c.dim[0]) + groups.count()) * ceil_div(n, wide);
     const int64_t blocks = min(most, static_cast<int64_t>(beam_cuda_processors(be)));
-    const gated_output<bf16> c = {output_to<bf16>(p->c.data, n, 1, 0),
-                                  has_whole_groups(p) ? data_of<bf16>(p->act) : nullptr};
+    const swiglu_output<bf16> c = {output_to<bf16>(p->c.data, n, 1, 0), act_of_tiles(p)};
     launch(be, p->tb ? wgmma_kernel<true> : wgmma_kernel<false>, dim3(static_cast<unsigned>(blocks)),
            dim3(threads),
            stages * stage_bytes + swizzle_bytes + static_cast<size_t>(groups.count()) * sizeof(int), a_map,

@@ -13,7 +13,12 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/ops.h"
 
-enum { T = 170, K = 2, E = 3, D = 72, R = T * K };
+enum { E = 3, D = 72, MOST = 600 /* pairs */ };
+
+typedef struct {
+    int64_t tokens, top_k;
+    int dropped; /* one pair in so many is; 1: all are */
+} shape;
 
 static beam_tensor make(beam_backend *be, beam_dtype t, int ndim, const int64_t dim[])
 {
@@ -42,20 +47,21 @@ static beam_tensor filled(beam_backend *be, uint64_t stream, int ndim, const int
     return x;
 }
 
-/* Every token goes to two of the three experts, and every third pair is dropped. */
-static beam_route planned(beam_backend *be)
+static beam_route planned(beam_backend *be, shape s)
 {
-    int32_t expert[R];
-    uint8_t keep[R];
+    static int32_t expert[MOST];
+    static uint8_t keep[MOST];
+    const int64_t T = s.tokens, K = s.top_k;
     const beam_route route = {.expert = make(be, BEAM_I32, BEAM_DIMS(T, K)),
                               .keep = make(be, BEAM_U8, BEAM_DIMS(T, K)),
                               .row = make(be, BEAM_I32, BEAM_DIMS(T, K)),
-                              .pair = make(be, BEAM_I32, BEAM_DIMS(R)),
+                              .pair = make(be, BEAM_I32, BEAM_DIMS(T * K)),
                               .first = make(be, BEAM_I32, BEAM_DIMS(E + 1)),
                               .kept = make(be, BEAM_I32, BEAM_DIMS(E))};
-    for (int i = 0; i < R; i++) {
-        expert[i] = (i / K + i / K / 7 + i % K) % E;
-        keep[i] = i % 3 != 0;
+    assert_true(T * K <= MOST);
+    for (int64_t i = 0; i < T * K; i++) {
+        expert[i] = (int32_t)((i / K / 150 + i % K) % E); /* runs of tokens, so that tiles are full */
+        keep[i] = i % s.dropped != 0;
     }
     beam_upload(be, route.expert, expert);
     beam_upload(be, route.keep, keep);
@@ -63,14 +69,10 @@ static beam_route planned(beam_backend *be)
     return route;
 }
 
-static void free_route(beam_backend *be, const beam_route *route)
+static void free_all(beam_backend *be, int n, const beam_tensor all[])
 {
-    beam_free(be, route->expert.data);
-    beam_free(be, route->keep.data);
-    beam_free(be, route->row.data);
-    beam_free(be, route->pair.data);
-    beam_free(be, route->first.data);
-    beam_free(be, route->kept.data);
+    for (int i = 0; i < n; i++)
+        beam_free(be, all[i].data);
 }
 
 static void expect_equal(beam_backend *be, beam_tensor a, beam_tensor b)
@@ -85,45 +87,65 @@ static void expect_equal(beam_backend *be, beam_tensor a, beam_tensor b)
     free(y);
 }
 
-static void compare(beam_backend *be, int64_t width, beam_rows_of rows)
+/* Room full of NaN, as is what nobody writes. */
+static beam_tensor room(beam_backend *be, int64_t rows, int64_t columns)
 {
-    const beam_route route = planned(be);
-    const beam_tensor x = filled(be, 1, BEAM_DIMS(T, D)), b = filled(be, 2, BEAM_DIMS(E, 2 * width, D));
-    beam_grouped_product apart = {.c = make(be, be->real, BEAM_DIMS(R, 2 * width)),
-                                  .a = make(be, be->real, BEAM_DIMS(R, D)),
-                                  .b = b,
-                                  .tb = true},
-                         fused = apart;
-    const beam_tensor act = make(be, be->real, BEAM_DIMS(R, width));
+    const beam_tensor x = make(be, be->real, BEAM_DIMS(rows, columns));
+    char *host = malloc(beam_bytes(x));
+    assert_non_null(host);
+    memset(host, 0xff, beam_bytes(x));
+    beam_upload(be, x, host);
+    free(host);
+    return x;
+}
+
+/* In one operation, with x, act or both of them, and in as many as it takes without. */
+static void compare(beam_backend *be, shape s, int64_t width, bool tb, beam_rows_of rows)
+{
+    const int64_t R = s.tokens * s.top_k, N = 2 * width;
+    const beam_route route = planned(be, s);
+    const beam_tensor x = filled(be, 1, BEAM_DIMS(s.tokens, D));
+    const beam_tensor b = filled(be, 2, BEAM_DIMS(E, tb ? N : D, tb ? D : N));
+    const beam_grouped_product apart = {.c = room(be, R, N), .a = room(be, R, D), .b = b, .tb = tb};
+    const beam_tensor act = room(be, R, width);
     beam_route_gather(be, apart.a, x, &route, rows);
     beam_grouped_gemm(be, &apart, &route, rows);
     beam_swiglu(be, act, apart.c, &route, rows);
-    fused.x = x;
-    fused.a = make(be, be->real, BEAM_DIMS(R, D));
-    fused.c = make(be, be->real, BEAM_DIMS(R, 2 * width));
-    fused.act = make(be, be->real, BEAM_DIMS(R, width));
-    beam_grouped_gemm(be, &fused, &route, rows);
-    expect_equal(be, fused.c, apart.c);
-    expect_equal(be, fused.act, act);
-    const beam_tensor all[] = {x, b, apart.c, apart.a, act, fused.c, fused.a, fused.act};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        beam_free(be, all[i].data);
-    free_route(be, &route);
+    for (int what = 1; what <= 3; what++) {
+        beam_grouped_product p = apart;
+        p.c = room(be, R, N);
+        if (what & 1) {
+            p.x = x;
+            p.a = room(be, R, D);
+        }
+        if (what & 2)
+            p.act = room(be, R, width);
+        beam_grouped_gemm(be, &p, &route, rows);
+        expect_equal(be, p.c, apart.c);
+        if (what & 2)
+            expect_equal(be, p.act, act);
+        free_all(be, 3, (beam_tensor[]){p.c, p.act, what & 1 ? p.a : (beam_tensor){0}});
+    }
+    free_all(be, 5, (beam_tensor[]){x, b, apart.c, apart.a, act});
+    free_all(be, 6,
+             (beam_tensor[]){route.expert, route.keep, route.row, route.pair, route.first, route.kept});
 }
 
-/* 72: tiles of the product are cut in rows and columns; 20: the last group of gates has 4; 5: nothing is
- * aligned. */
+/* Widths: 72: tiles are cut in their columns; 20: the last group of gates has 4; 5: nothing is aligned. */
 static void test_bits(void **state)
 {
     const beam_dtype *real = *state;
     static const int64_t width[] = {72, 20, 5};
+    static const shape shapes[] = {{300, 2, 3}, {300, 1, 7}, {40, 3, 1}, {1, 1, 2}};
     beam_backend be;
     assert_int_equal(beam_backend_simt(&be, *real), BEAM_OK);
-    for (size_t i = 0; i < sizeof width / sizeof width[0]; i++) {
-        compare(&be, width[i], BEAM_ROWS_KEPT);
-        compare(&be, width[i], BEAM_ROWS_DROPPED);
-        compare(&be, width[i], BEAM_ROWS_ALL);
-    }
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (size_t j = 0; j < sizeof width / sizeof width[0]; j++)
+            for (int tb = 0; tb < 2; tb++) {
+                compare(&be, shapes[i], width[j], tb, BEAM_ROWS_KEPT);
+                compare(&be, shapes[i], width[j], tb, BEAM_ROWS_DROPPED);
+                compare(&be, shapes[i], width[j], tb, BEAM_ROWS_ALL);
+            }
     beam_backend_close(&be);
 }
 

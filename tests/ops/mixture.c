@@ -192,8 +192,8 @@ static void grouped_tokens_build(op_fixture *f)
     const op_shape *s = &f->shape;
     const int64_t R = s->T * s->K;
     op_declare_route(f, 0);
-    op_variable(f, TOKENS, "x", 1, BEAM_DIMS(s->T, s->D));
-    op_variable(f, WEIGHTS, "b", 1, BEAM_DIMS(s->E, 2 * s->F, s->D));
+    op_input(f, TOKENS, "x", 1, BEAM_DIMS(s->T, s->D));
+    op_input(f, WEIGHTS, "b", 1, BEAM_DIMS(s->E, 2 * s->F, s->D));
     op_declare(f, ROOM, "a", OP_ROOM, f->be->real, BEAM_DIMS(R, s->D));
     op_output(f, PRODUCT, "c", BEAM_DIMS(R, 2 * s->F));
     if (!op_has(f, OP_WITHOUT))
