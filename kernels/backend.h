@@ -101,6 +101,18 @@ typedef struct {
     beam_tensor act;      /* real [R,F] = w swiglu(gate_up); absent: nobody wants it */
 } beam_pair_grads;
 
+/* Products of the experts over rows of the grouped order: for every expert e, over its rows, c = a b[e]. No
+ * two tensors overlap. Without x only the groups of the route count (first, kept), with it the whole plan and
+ * `keep`. */
+typedef struct {
+    beam_tensor c;   /* real [R,N] */
+    beam_tensor a;   /* real [R,M]; with x: room, which holds anything afterwards */
+    beam_tensor x;   /* real [T,M]: row r of a is x[token of pair r]; absent: a holds the rows */
+    beam_tensor b;   /* real [E,M,N], or [E,N,M] transposed if tb */
+    beam_tensor act; /* real [R,N/2] = silu(gate) up of c, as by beam_swiglu; absent: nobody wants it */
+    bool tb;
+} beam_grouped_product;
+
 /* Which candidates run where no mask gate decides: the baselines that need no training. */
 typedef struct {
     int keep;     /* the best `keep`, and of these */
@@ -217,8 +229,8 @@ typedef struct {
                         beam_rows_of rows);
     void (*pair_grad)(beam_backend *, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
                       beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
-    void (*grouped_gemm)(beam_backend *, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                         const beam_route *route, beam_rows_of rows);
+    void (*grouped_gemm)(beam_backend *, const beam_grouped_product *p, const beam_route *route,
+                         beam_rows_of rows);
     void (*grouped_wgrad)(beam_backend *, beam_tensor dw, beam_tensor dy, beam_tensor x,
                           const beam_route *route, beam_rows_of rows);
     void (*expert_peaks)(beam_backend *, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,

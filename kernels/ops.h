@@ -212,9 +212,11 @@ void beam_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, 
 void beam_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
                     beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
 
-/* For every expert e, over its rows: c[R,N] = a[R,M] b[e], with b [E,M,N], or [E,N,M] transposed if tb. */
-void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                       const beam_route *route, beam_rows_of rows);
+/* The experts' products. A backend may load the tokens' rows where it multiplies them, and make the
+ * activation of sums that it still holds; the bits are those of beam_route_gather before and beam_swiglu
+ * after. */
+void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                       beam_rows_of rows);
 
 /* dw[E,N,M] += over its rows of dy[R,N]^T x[R,M]. */
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

@@ -206,7 +206,7 @@ void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, cons
 {
     if (!BEAM_CAN(be, route_gather))
         return;
-    BEAM_ASSERT(is_rows_of(be, rows_x, x, route));
+    BEAM_ASSERT(is_rows_of(be, rows_x, x, route) && is_per_pair(route->keep, BEAM_U8, route));
     be->ops->route_gather(be, rows_x, x, route, rows);
 }
 
@@ -262,17 +262,20 @@ void beam_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *ou
     be->ops->pair_grad(be, dot, out, dact, gate_up, route, rows);
 }
 
-void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                       const beam_route *route, beam_rows_of rows)
+void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                       beam_rows_of rows)
 {
     if (!BEAM_CAN(be, grouped_gemm))
         return;
-    const int64_t n = c.dim[1], m = a.dim[1], experts = b.dim[0];
-    BEAM_ASSERT(beam_is(c, be->real, BEAM_DIMS(c.dim[0], n)) &&
-                beam_is(a, be->real, BEAM_DIMS(c.dim[0], m)) && m > 0);
-    BEAM_ASSERT(beam_is(b, be->real, BEAM_DIMS(experts, tb ? n : m, tb ? m : n)) &&
+    const int64_t r = p->c.dim[0], n = p->c.dim[1], m = p->a.dim[1], experts = p->b.dim[0];
+    BEAM_ASSERT(beam_is(p->c, be->real, BEAM_DIMS(r, n)) && beam_is(p->a, be->real, BEAM_DIMS(r, m)) &&
+                m > 0);
+    BEAM_ASSERT(beam_is(p->b, be->real, BEAM_DIMS(experts, p->tb ? n : m, p->tb ? m : n)) &&
                 beam_is_grouped(route, experts));
-    be->ops->grouped_gemm(be, c, a, b, tb, route, rows);
+    BEAM_ASSERT(!p->x.data ||
+                (is_rows_of(be, p->a, p->x, route) && is_per_pair(route->keep, BEAM_U8, route)));
+    BEAM_ASSERT(!p->act.data || (n % 2 == 0 && beam_is(p->act, be->real, BEAM_DIMS(r, n / 2))));
+    be->ops->grouped_gemm(be, p, route, rows);
 }
 
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

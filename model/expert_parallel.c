@@ -273,6 +273,7 @@ void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w,
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
     const int64_t width = r->x.dim[1];
+    BEAM_ASSERT(!r->tokens.data);
     trip t = begin(p, r);
     beam_tensor sent = push_rows(&t, r->x.dim[0], width);
     beam_tensor received = push_rows(&t, capacity(t.ep), width);
@@ -347,6 +348,7 @@ void beam_expert_parallel_backward(const beam_pass *p, const beam_mlp_weights *w
     const size_t mark = beam_mark(p->scratch);
     const int64_t pairs = r->x.dim[0], width = r->x.dim[1], most = capacity(p->parallel);
     const bool runs = g->weight.data != NULL;
+    BEAM_ASSERT(!r->tokens.data && !g->tokens.data);
     trip t = begin(p, r);
     const beam_tensor sent_x = push_rows(&t, pairs, width), sent_d = push_rows(&t, pairs, width);
     const beam_tensor received_x = push_rows(&t, most, width), received_d = push_rows(&t, most, width);

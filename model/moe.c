@@ -119,7 +119,7 @@ static void count_masks(const beam_pass *p, const beam_moe_saved *s, int moe)
     beam_mask_stats(p->be, beam_reshape(row, BEAM_DIMS(row.dim[1])), &s->route, p->counted);
 }
 
-/* rows_out[R,D] of the pairs that run, in place of their inputs. */
+/* rows_out[R,D] of the pairs that run, in r->x. */
 static void run_experts(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
                         const beam_expert_rows *r, int moe)
 {
@@ -157,11 +157,13 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
     if (p->load.data)
         beam_router_load(be, p->load, &s->route, s->prob, p->counted);
     const size_t mark = beam_mark(p->scratch);
-    const beam_expert_rows r = {.route = &s->route,
-                                .rows = running_rows(p),
-                                .x = push_rows(p, s, x.dim[1]),
-                                .gate_up = s->rows_gate_up};
-    if (y.data || !p->parallel) /* owners of experts keep nothing for backward */
+    beam_expert_rows r = {.route = &s->route,
+                          .rows = running_rows(p),
+                          .x = push_rows(p, s, x.dim[1]),
+                          .gate_up = s->rows_gate_up};
+    if (!p->parallel)
+        r.tokens = x;
+    else if (y.data) /* owners of experts keep nothing for backward */
         beam_route_gather(be, r.x, x, &s->route, r.rows);
     if (y.data) {
         run_experts(p, w, s, &r, moe);
@@ -180,14 +182,24 @@ typedef struct {
     beam_tensor dpair; /* [T,K] of the rows' pairs */
 } token_grads;
 
-static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
-                          const beam_expert_grads *g, const token_grads *t)
+/* The tokens, if only products of the experts read their rows; else gathers the rows and returns an absent
+ * tensor. */
+static beam_tensor tokens_unless(bool gathers, beam_backend *be, const beam_expert_rows *r, beam_tensor rows,
+                                 beam_tensor tokens)
+{
+    if (!gathers)
+        return tokens;
+    beam_route_gather(be, rows, tokens, r->route, r->rows);
+    return (beam_tensor){0};
+}
+
+static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, beam_expert_rows *r,
+                          beam_expert_grads *g, const token_grads *t)
 {
     beam_backend *be = p->be;
     const bool ran = r->rows != BEAM_ROWS_DROPPED;
-    if (!ran || p->parallel || beam_trains(w->gate_up))
-        beam_route_gather(be, r->x, t->x, r->route, r->rows);
-    beam_route_gather(be, g->d, t->dy, r->route, r->rows);
+    r->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->gate_up)), be, r, r->x, t->x);
+    g->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->down)), be, r, g->d, t->dy);
     if (p->parallel) {
         beam_expert_parallel_backward(p, w, r, g);
     } else {

@@ -134,8 +134,8 @@ void beam_cuda_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numb
                            beam_rows_of rows);
 void beam_cuda_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
                          beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
-void beam_cuda_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                            const beam_route *route, beam_rows_of rows);
+void beam_cuda_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                            beam_rows_of rows);
 void beam_cuda_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                              const beam_route *route, beam_rows_of rows);
 void beam_cuda_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,

@@ -16,7 +16,7 @@ static __global__ void swiglu_kernel(T *y, const T *gate_up, int64_t rows, int64
             pack<float, w> g = load<w>(from + at);
             const pack<float, w> u = load<w>(from + at + up);
             for (int j = 0; j < w; j++)
-                g.at[j] *= sigmoid(g.at[j]) * u.at[j];
+                g.at[j] = silu_times(g.at[j], u.at[j]);
             store(to + i, g);
         });
     }

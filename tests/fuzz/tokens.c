@@ -1,6 +1,7 @@
-/* Any numbers as the arrays and attributes of a token file: refused, or the documents cover the tokens and every id is
- * in the vocabulary. HDF5, which would take most of the time, is left out (the target hdf5 has it): the functions of
- * data/hdf5_image.h below take what they read from the input. */
+/* Any numbers as the arrays and attributes of a token file: refused, or the documents cover the tokens and
+ * every id is in the vocabulary. HDF5, which would take most of the time, is left out (the target hdf5 has
+ * it): the functions of data/hdf5_image.h that data/tokens.c calls are here, and take what they read from the
+ * input. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ enum {
     FLAW_SHAPE = 8,
     FLAW_MISSING = 16,
     FLAW_UNREADABLE = 32,
-    FLAW_LAST = FLAW_UNREADABLE
+    FLAW_NAMELESS = 64,
+    FLAW_LAST = FLAW_NAMELESS
 };
 
 struct beam_h5 {
@@ -122,7 +124,9 @@ beam_status beam_h5_get_text(beam_h5 *f, const char *name, char *text, size_t si
     if (hash && !(f->p.flaws & FLAW_HASH))
         hash_content(&f->p, content);
     const int n = snprintf(text, size, "%s", hash ? content : f->p.tokenizer);
-    return (size_t)n < size ? BEAM_OK : BEAM_FAIL(f->error, "attribute %s is too long", name);
+    return (size_t)n < size && !(f->p.flaws & FLAW_NAMELESS)
+               ? BEAM_OK
+               : BEAM_FAIL(f->error, "no attribute %s of that length", name);
 }
 
 beam_status beam_h5_get_i64(beam_h5 *f, const char *name, int64_t *value)

@@ -76,8 +76,8 @@ extern const int op_case_count;
 extern const op_kind op_bias, op_shift, op_clip, op_gated, op_give_back;
 extern const op_kind op_copy, op_round, op_add, op_gemm, op_embed, op_embed_wide, op_rmsnorm, op_rope,
     op_attention, op_swiglu, op_swiglu_rows, op_cross_entropy, op_router, op_router_load, op_gate_open,
-    op_mask_gate, op_mask_stats, op_route_plan, op_route_gather, op_route_combine, op_grouped, op_adamw,
-    op_sum_squares;
+    op_mask_gate, op_mask_stats, op_route_plan, op_route_gather, op_route_combine, op_grouped,
+    op_grouped_tokens, op_adamw, op_sum_squares;
 extern const op_kind op_latent_keys, op_union, op_distill, op_expert_peaks;
 
 static inline bool op_has(const op_fixture *f, unsigned option)

@@ -133,21 +133,24 @@ static void gate_and_plan(beam_backend *be, const layer *l, double cutoff)
 static void inner(beam_backend *be, const layer *l, beam_rows_of rows)
 {
     beam_route_gather(be, l->rows_x, l->x, &l->route, rows);
-    beam_grouped_gemm(be, l->hidden, l->rows_x, l->w1, true, &l->route, rows);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = l->hidden, .a = l->rows_x, .b = l->w1, .tb = true},
+                      &l->route, rows);
 }
 
 static void experts(beam_backend *be, const layer *l, beam_rows_of rows)
 {
     inner(be, l, rows);
     beam_swiglu(be, l->act, l->hidden, &l->route, rows);
-    beam_grouped_gemm(be, l->rows_y, l->act, l->w2, true, &l->route, rows);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = l->rows_y, .a = l->act, .b = l->w2, .tb = true},
+                      &l->route, rows);
 }
 
 /* What pairs are worth; with `out`, their way back through the activation. */
 static void pairs_back(beam_backend *be, const layer *l, const beam_pair_grads *out, beam_rows_of rows)
 {
     beam_route_gather(be, l->drows_y, l->dy, &l->route, rows);
-    beam_grouped_gemm(be, l->dact, l->drows_y, l->w2, false, &l->route, rows);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = l->dact, .a = l->drows_y, .b = l->w2}, &l->route,
+                      rows);
     beam_pair_grad(be, l->dot, out, l->dact, l->hidden, &l->route, rows);
     beam_route_pairs(be, l->dpair, l->dot, &l->route, rows);
 }
@@ -159,7 +162,8 @@ static void experts_back(beam_backend *be, const layer *l, beam_mask_form form, 
     pairs_back(be, l, &out, rows);
     beam_grouped_wgrad(be, l->dw2, l->drows_y, l->scaled_act, &l->route, rows);
     beam_grouped_wgrad(be, l->dw1, l->dhidden, l->rows_x, &l->route, rows);
-    beam_grouped_gemm(be, l->drows_x, l->dhidden, l->w1, false, &l->route, rows);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = l->drows_x, .a = l->dhidden, .b = l->w1}, &l->route,
+                      rows);
     beam_route_gather_grad(be, l->dx, l->drows_x, &l->route, rows);
 }
 

@@ -166,15 +166,52 @@ static void grouped_build(op_fixture *f)
 static void grouped_run(op_fixture *f)
 {
     const beam_route route = op_route(f);
-    beam_grouped_gemm(f->be, f->t[C], f->t[A], f->t[B], op_has(f, OP_TRANSPOSE_B), &route, op_rows(f));
+    beam_grouped_gemm(
+        f->be,
+        &(beam_grouped_product){.c = f->t[C], .a = f->t[A], .b = f->t[B], .tb = op_has(f, OP_TRANSPOSE_B)},
+        &route, op_rows(f));
 }
 
 static void grouped_back(op_fixture *f)
 {
     const beam_route route = op_route(f);
     const bool tb = op_has(f, OP_TRANSPOSE_B);
-    beam_grouped_gemm(f->be, f->t[DA], f->t[DC], f->t[B], !tb, &route, op_rows(f));
+    beam_grouped_gemm(f->be, &(beam_grouped_product){.c = f->t[DA], .a = f->t[DC], .b = f->t[B], .tb = !tb},
+                      &route, op_rows(f));
     beam_grouped_wgrad(f->be, f->t[DB], f->t[tb ? DC : A], f->t[tb ? A : DC], &route, op_rows(f));
 }
 
 const op_kind op_grouped = {"grouped_gemm", grouped_build, grouped_run, grouped_back};
+
+enum { TOKENS = OP_OWN, WEIGHTS, ROOM, PRODUCT, ACTIVATION };
+
+/* c [R,2F] = x [T,D] of the row's token times b [E,2F,D], and with it silu(gate) up [R,F] unless OP_WITHOUT.
+ */
+static void grouped_tokens_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    const int64_t R = s->T * s->K;
+    op_declare_route(f, 0);
+    op_input(f, TOKENS, "x", 1, BEAM_DIMS(s->T, s->D));
+    op_input(f, WEIGHTS, "b", 1, BEAM_DIMS(s->E, 2 * s->F, s->D));
+    op_declare(f, ROOM, "a", OP_ROOM, f->be->real, BEAM_DIMS(R, s->D));
+    op_output(f, PRODUCT, "c", BEAM_DIMS(R, 2 * s->F));
+    if (!op_has(f, OP_WITHOUT))
+        op_output(f, ACTIVATION, "act", BEAM_DIMS(R, s->F));
+    f->run.flops = 4.0 * (double)(op_rows_used(f) * s->D * s->F);
+}
+
+static void grouped_tokens_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_grouped_gemm(f->be,
+                      &(beam_grouped_product){.c = f->t[PRODUCT],
+                                              .a = f->t[ROOM],
+                                              .x = f->t[TOKENS],
+                                              .b = f->t[WEIGHTS],
+                                              .act = f->t[ACTIVATION],
+                                              .tb = true},
+                      &route, op_rows(f));
+}
+
+const op_kind op_grouped_tokens = {"grouped_gemm", grouped_tokens_build, grouped_tokens_run, NULL};

@@ -277,25 +277,34 @@ void reference_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numb
     }
 }
 
+static int64_t token_of(const beam_route *route, int64_t r)
+{
+    return reference_i32(route->pair)[r] / route->expert.dim[1];
+}
+
 static int64_t expert_of(const beam_route *route, int64_t r)
 {
     return reference_i32(route->expert)[reference_i32(route->pair)[r]];
 }
 
-void reference_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                            const beam_route *route, beam_rows_of rows)
+void reference_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                            beam_rows_of rows)
 {
-    (void)be;
-    const int64_t N = c.dim[1], M = a.dim[1];
-    for (int64_t i = 0; i < beam_count(c); i++) {
+    const int64_t N = p->c.dim[1], M = p->a.dim[1];
+    for (int64_t i = 0; i < beam_count(p->c); i++) {
         const int64_t r = i / N, n = i % N;
-        const double *w = reference_f64(b) + expert_of(route, r) * M * N;
+        if (!in_groups(route, r, rows))
+            continue;
+        const double *w = reference_f64(p->b) + expert_of(route, r) * M * N;
+        const double *in =
+            p->x.data ? reference_f64(p->x) + token_of(route, r) * M : reference_f64(p->a) + r * M;
         double sum = 0;
         for (int64_t m = 0; m < M; m++)
-            sum += reference_f64(a)[r * M + m] * w[tb ? n * M + m : m * N + n];
-        if (reference_in_rows(route, r, rows))
-            reference_f64(c)[i] = sum;
+            sum += in[m] * w[p->tb ? n * M + m : m * N + n];
+        reference_f64(p->c)[i] = sum;
     }
+    if (p->act.data)
+        reference_swiglu(be, p->act, p->c, route, rows);
 }
 
 void reference_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
