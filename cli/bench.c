@@ -95,8 +95,7 @@ static beam_status bench_train(beam_bench_options *o, beam_backend *be, bool jso
     static const beam_scope scopes[] = {BEAM_SCOPE_MASKS, BEAM_SCOPE_ALL};
     const int k = (int)o->config->top_k, kept[] = {k, k / 2, k / 8};
     bool first = true;
-    const int n = be->real == be->wide ? 2 : 1; /* weights in bf16 are not trained */
-    for (int s = 0; s < n; s++)
+    for (int s = 0; s < 2; s++)
         for (int i = 0; i < 3; i++) {
             beam_bench_result r;
             o->scope = scopes[s];

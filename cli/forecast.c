@@ -84,10 +84,12 @@ void beam_forecast_print_line(const char *name, const char *fmt, ...)
 void beam_forecast_print_memory(const beam_forecast *f)
 {
     const beam_memory_need *m = &f->estimate.train;
-    const bool bf16 = f->estimate.place.real == BEAM_BF16;
+    const char *types = f->estimate.place.real != BEAM_BF16 ? "float32"
+                        : f->config.trainable == BEAM_TRAIN_ALL
+                            ? "float32, with copies in bfloat16 to compute with"
+                            : "bfloat16, routers and gates float32";
     printf("\nmemory of training%s%s\n", m->device ? " on a GPU" : "", f->ranks > 1 ? ", of each rank" : "");
-    beam_forecast_print_bytes("parameters", m->model.parameters,
-                              bf16 ? "bfloat16, routers and gates float32" : "float32");
+    beam_forecast_print_bytes("parameters", m->model.parameters, types);
     beam_forecast_print_bytes("gradients", m->model.gradients, "");
     beam_forecast_print_bytes("accumulation", m->accumulation, "sums of gradients");
     beam_forecast_print_bytes("receiving", m->receiving, "gradients of other ranks");

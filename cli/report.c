@@ -1,4 +1,4 @@
-/* beam report: evaluations and runs, side by side. */
+/* beam report: evaluations, scores of tasks and runs, side by side. */
 #include "serve/report.h"
 
 #include <limits.h>
@@ -28,19 +28,18 @@ static char *name_of(const char *path)
     return end > from ? strndup(path + from, end - from) : strdup(path);
 }
 
-/* [NAME=]PATH; an existing path may itself hold a '='. */
+/* [NAME=]PATH; an existing path may itself hold a '='. *name is NULL where none is given. */
 static beam_status split(const char *argument, char **name, const char **path)
 {
     const char *equals = strchr(argument, '=');
     *path = argument;
-    if (!equals || beam_file_exists(argument) || beam_folder_exists(argument)) {
-        *name = name_of(argument);
-    } else {
-        if (equals == argument || equals[1] == '\0')
-            return BEAM_FAIL(BEAM_ECONFIG, "\"%.200s\": expected NAME=PATH", argument);
-        *name = strndup(argument, (size_t)(equals - argument));
-        *path = equals + 1;
-    }
+    *name = NULL;
+    if (!equals || beam_file_exists(argument) || beam_folder_exists(argument))
+        return BEAM_OK;
+    if (equals == argument || equals[1] == '\0')
+        return BEAM_FAIL(BEAM_ECONFIG, "\"%.200s\": expected NAME=PATH", argument);
+    *name = strndup(argument, (size_t)(equals - argument));
+    *path = equals + 1;
     return *name ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for a name");
 }
 
@@ -53,22 +52,77 @@ static beam_status read_run(const char *folder, beam_report_run *run)
     return beam_file_exists(path) ? beam_file_read(path, CONFIG_LIMIT, &run->config, &size) : BEAM_OK;
 }
 
-/* A folder is a run, anything else an evaluation. */
-static beam_status read_argument(const char *argument, beam_report *r)
+static beam_status set_name(const char *given, const char *path, char **out)
 {
-    char *name = NULL;
-    const char *path;
-    BEAM_TRY(split(argument, &name, &path));
+    *out = given ? strdup(given) : name_of(path);
+    return *out ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for a name");
+}
+
+static void free_model(beam_report_model *m)
+{
+    free(m->name);
+    beam_lm_eval_free(&m->result);
+    m->name = NULL;
+}
+
+/* The model before the last one that has its name; NULL if there is none. */
+static beam_report_model *namesake(const beam_report *r)
+{
+    for (int i = 0; i < r->models - 1; i++)
+        if (strcmp(r->model[i].name, r->model[r->models - 1].name) == 0)
+            return &r->model[i];
+    return NULL;
+}
+
+/* Files of the same name are one model's: of that name, or, where none is given, of the one that they tell.
+ */
+static beam_status read_scores(const char *path, const char *name, beam_report *r)
+{
+    beam_report_model *last = &r->model[r->models++];
+    BEAM_TRY(beam_lm_eval_read(path, &last->result));
+    BEAM_TRY(set_name(name, last->result.model[0] ? last->result.model : path, &last->name));
+    beam_report_model *earlier = namesake(r);
+    if (!earlier)
+        return BEAM_OK;
+    if (!name && strcmp(earlier->result.model, last->result.model) != 0)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: its model %s would be \"%s\", as %s is; give names with NAME=FILE", path,
+                         last->result.model, last->name, earlier->result.model);
+    BEAM_TRY(beam_lm_eval_join(path, &last->result, &earlier->result));
+    free_model(last);
+    r->models--;
+    return BEAM_OK;
+}
+
+/* A folder is a run; a file is an evaluation, or scores of lm-evaluation-harness. */
+static beam_status read_path(const char *path, const char *name, beam_report *r)
+{
+    bool scores;
     if (beam_folder_exists(path)) {
-        r->run[r->runs].name = name;
+        BEAM_TRY(set_name(name, path, &r->run[r->runs].name));
         return read_run(path, &r->run[r->runs++]);
     }
-    r->eval[r->evals].name = name;
+    BEAM_TRY(beam_lm_eval_recognise(path, &scores));
+    if (scores)
+        return read_scores(path, name, r);
+    BEAM_TRY(set_name(name, path, &r->eval[r->evals].name));
     return beam_evaluation_read(path, &r->eval[r->evals++].result);
+}
+
+static beam_status read_argument(const char *argument, beam_report *r)
+{
+    char *name;
+    const char *path;
+    BEAM_TRY(split(argument, &name, &path));
+    const beam_status s = read_path(path, name, r);
+    free(name);
+    return s;
 }
 
 static void free_report(beam_report *r)
 {
+    for (int i = 0; i < r->models; i++)
+        free_model(&r->model[i]);
     for (int i = 0; i < r->evals; i++) {
         free(r->eval[i].name);
         beam_evaluation_free(&r->eval[i].result);
@@ -80,6 +134,7 @@ static void free_report(beam_report *r)
     }
     free(r->eval);
     free(r->run);
+    free(r->model);
 }
 
 static beam_printer next_object(int i)
@@ -119,6 +174,26 @@ static void print_run(const beam_report *r, int i)
     beam_print_close(&p);
 }
 
+static void print_score(const beam_report *r, int model, const beam_lm_eval_score *s, bool first)
+{
+    beam_printer p = next_object(!first);
+    beam_print_text(&p, "name", r->model[model].name);
+    beam_print_text(&p, "task", s->task);
+    beam_print_text(&p, "metric", s->metric);
+    beam_print_text(&p, "filter", s->filter);
+    beam_print_f64(&p, "value", s->value);
+    beam_print_f64(&p, "stderr", s->error);
+    beam_print_f64(&p, "retention", beam_report_task_retention(r, s));
+    beam_print_close(&p);
+}
+
+static void print_scores(const beam_report *r)
+{
+    for (int m = 0; m < r->models; m++)
+        for (int64_t i = 0; i < r->model[m].result.n; i++)
+            print_score(r, m, &r->model[m].result.score[i], m == 0 && i == 0);
+}
+
 static void print_json(const beam_report *r, const char *page)
 {
     beam_printer p = beam_print_open(stdout);
@@ -132,6 +207,10 @@ static void print_json(const beam_report *r, const char *page)
     for (int i = 0; i < r->runs; i++)
         print_run(r, i);
     putchar(']');
+    beam_print_key(&p, "lm_eval");
+    putchar('[');
+    print_scores(r);
+    putchar(']');
     beam_print_text(&p, "page", page);
     beam_print_end(&p);
 }
@@ -140,12 +219,15 @@ static beam_status report(const beam_args *arguments, const char *page, bool jso
 {
     r->eval = calloc((size_t)arguments->n, sizeof *r->eval);
     r->run = calloc((size_t)arguments->n, sizeof *r->run);
-    if (!r->eval || !r->run)
+    r->model = calloc((size_t)arguments->n, sizeof *r->model);
+    if (!r->eval || !r->run || !r->model)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for %d results", arguments->n);
     for (int i = 0; i < arguments->n; i++)
         BEAM_TRY(read_argument(arguments->at[i], r));
     if (beam_report_mixed(r))
         beam_warn("the evaluations have different numbers of targets: they are not of the same text");
+    if (beam_report_tasks_mixed(r))
+        beam_warn("the models were not asked the same number of questions, or not with as many examples");
     BEAM_TRY(beam_report_write(r, page));
     if (json) {
         print_json(r, page);
@@ -157,19 +239,25 @@ static beam_status report(const beam_args *arguments, const char *page, bool jso
 }
 
 static const char about[] =
-    "Puts evaluations and runs side by side: prints a table, and writes one HTML page that needs no "
-    "network:\n"
-    "quality over the experts that run, a text coloured by the experts that its tokens keep, which experts\n"
-    "run, what batches need, curves of training. A folder is a run (output_dir of `beam train`), a file is\n"
-    "what `beam eval --json > FILE` wrote. The first evaluation is the base that the others are compared\n"
-    "with. NAME= in front gives a name; otherwise the last part of the path is the name.\n\n"
+    "Puts evaluations, scores of tasks and runs side by side: prints tables, and writes one HTML page that\n"
+    "needs no network: quality over the experts that run, a text coloured by the experts that its tokens "
+    "keep,\n"
+    "which experts run, what batches need, scores of lm-evaluation-harness, curves of training. A folder is "
+    "a\n"
+    "run (output_dir of `beam train`), a file is what `beam eval --json > FILE` wrote, or the harness\n"
+    "(results_*.json of `lm_eval --output_path`). The first evaluation is the base that the others are\n"
+    "compared with, and so is the harness's first model. NAME= in front gives a name; otherwise the last "
+    "part\n"
+    "of the path is the name, or of the model's as the harness tells it. Files of the harness with one name\n"
+    "are one model's.\n\n"
     "Evaluations whose names differ in their last number only are one series of the charts, as \"top-2\" "
     "and\n"
     "\"top-3\" are; SERIES/NAME=FILE says the series instead.";
 
 static const char examples[] = "  beam report runs/masks\n"
                                "  beam report base=base.json masks=masks.json runs/masks --out report.html\n"
-                               "  beam report base=base.json top-2=top2.json masks=masks.json --json";
+                               "  beam report base=base.json top-2=top2.json masks=masks.json --json\n"
+                               "  beam report lm-base/*/results_*.json lm-masked/*/results_*.json";
 
 beam_status beam_verb_report(int argc, char **argv)
 {
@@ -179,7 +267,7 @@ beam_status beam_verb_report(int argc, char **argv)
         {"out", BEAM_TEXT, &page, "FILE", "the page (default: report.html)"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object instead of the table"},
     };
-    const beam_command command = {.synopsis = "report [NAME=]RUN|EVAL.json ...",
+    const beam_command command = {.synopsis = "report [NAME=]RUN|EVAL.json|LM_EVAL.json ...",
                                   .about = about,
                                   .examples = examples,
                                   .options = options,

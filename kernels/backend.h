@@ -94,6 +94,25 @@ typedef struct {
     beam_mask_form form;
 } beam_gate_grad_args;
 
+/* What beam_pair_grad makes of the rows of pairs that run. */
+typedef struct {
+    beam_tensor weight;   /* wide [R] w of each row */
+    beam_tensor dgate_up; /* real [R,2F] = w swiglu'(gate_up) dact; may be gate_up */
+    beam_tensor act;      /* real [R,F] = w swiglu(gate_up); absent: nobody wants it */
+} beam_pair_grads;
+
+/* Products of the experts over rows of the grouped order: for every expert e, over its rows, c = a b[e]. No
+ * two tensors overlap. Without x only the groups of the route count (first, kept), with it the whole plan and
+ * `keep`. */
+typedef struct {
+    beam_tensor c;   /* real [R,N] */
+    beam_tensor a;   /* real [R,M]; with x: room, which holds anything afterwards */
+    beam_tensor x;   /* real [T,M]: row r of a is x[token of pair r]; absent: a holds the rows */
+    beam_tensor b;   /* real [E,M,N], or [E,N,M] transposed if tb */
+    beam_tensor act; /* real [R,N/2] = silu(gate) up of c, as by beam_swiglu; absent: nobody wants it */
+    bool tb;
+} beam_grouped_product;
+
 /* Which candidates run where no mask gate decides: the baselines that need no training. */
 typedef struct {
     int keep;     /* the best `keep`, and of these */
@@ -171,8 +190,7 @@ typedef struct {
                            beam_sequences seq, beam_attention_rule rule);
     void (*swiglu)(beam_backend *, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                    beam_rows_of rows);
-    void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                        const beam_route *route, beam_rows_of rows);
+    void (*swiglu_grad)(beam_backend *, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up);
     void (*cross_entropy)(beam_backend *, beam_tensor logits, beam_tensor target, beam_tensor loss,
                           beam_tensor correct, double grad_scale, bool want_grad);
     void (*distill)(beam_backend *, beam_tensor logits, beam_tensor teacher, beam_tensor target,
@@ -206,10 +224,13 @@ typedef struct {
                               beam_rows_of rows);
     void (*route_combine)(beam_backend *, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                           beam_mask_form form);
-    void (*route_combine_grad)(beam_backend *, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                               beam_tensor rows_y, const beam_route *route, beam_mask_form form);
-    void (*grouped_gemm)(beam_backend *, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                         const beam_route *route, beam_rows_of rows);
+    void (*route_weights)(beam_backend *, beam_tensor rows, const beam_route *route, beam_mask_form form);
+    void (*route_pairs)(beam_backend *, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                        beam_rows_of rows);
+    void (*pair_grad)(beam_backend *, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                      beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
+    void (*grouped_gemm)(beam_backend *, const beam_grouped_product *p, const beam_route *route,
+                         beam_rows_of rows);
     void (*grouped_wgrad)(beam_backend *, beam_tensor dw, beam_tensor dy, beam_tensor x,
                           const beam_route *route, beam_rows_of rows);
     void (*expert_peaks)(beam_backend *, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,

@@ -174,8 +174,9 @@ void beam_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor 
     if (!BEAM_CAN(be, embed))
         return;
     const int64_t tokens = y.dim[0], width = y.dim[1];
-    BEAM_ASSERT(beam_is(y, be->real, BEAM_DIMS(tokens, width)));
-    BEAM_ASSERT(beam_is(table, be->real, BEAM_DIMS(table.dim[0], width)));
+    BEAM_ASSERT(beam_is(y, be->real, BEAM_DIMS(tokens, width)) ||
+                beam_is(y, be->wide, BEAM_DIMS(tokens, width)));
+    BEAM_ASSERT(beam_is(table, y.dtype, BEAM_DIMS(table.dim[0], width)));
     BEAM_ASSERT(beam_is(id, BEAM_I32, BEAM_DIMS(tokens)));
     be->ops->embed(be, y, table, id);
 }
@@ -225,16 +226,14 @@ void beam_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const bea
     be->ops->swiglu(be, y, gate_up, route, rows);
 }
 
-void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                      const beam_route *route, beam_rows_of rows)
+void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up)
 {
     if (!BEAM_CAN(be, swiglu_grad))
         return;
     BEAM_ASSERT(beam_is(dy, be->real, BEAM_DIMS(dy.dim[0], dy.dim[1])));
     BEAM_ASSERT(beam_is(gate_up, be->real, BEAM_DIMS(dy.dim[0], 2 * dy.dim[1])) &&
                 beam_is_like(dgate_up, gate_up));
-    BEAM_ASSERT(!route || beam_is_grouped(route, route->kept.dim[0]));
-    be->ops->swiglu_grad(be, dgate_up, dy, gate_up, route, rows);
+    be->ops->swiglu_grad(be, dgate_up, dy, gate_up);
 }
 
 /* logits [T,V] go with what every token has one of. */

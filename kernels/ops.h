@@ -91,12 +91,11 @@ void beam_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, beam_
                          beam_sequences seq, beam_attention_rule rule);
 
 /* y[N,F] = silu(gate) * up with gate and up from gate_up[N,2F], interleaved in groups of 8
- * (beam_interleave_row). route NULL: all rows; else the given rows of the grouped order. dgate_up is
- * overwritten on those rows. */
+ * (beam_interleave_row). route NULL: all rows; else the given rows of the grouped order. Backward, of all
+ * rows: dgate_up is overwritten. */
 void beam_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                  beam_rows_of rows);
-void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                      const beam_route *route, beam_rows_of rows);
+void beam_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up);
 
 /* Where row f of the gate (up = 0) or up (up = 1) projection stands in the interleaved [2F,D] weight: groups
  * of 8 gate rows, then the 8 up rows that go with them; the last group is smaller when 8 does not divide F.
@@ -200,14 +199,24 @@ void beam_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor drows,
 void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                         beam_mask_form form);
 
-/* dpair wide [T,K] = <dy[t], rows_y[row]> for every pair; drows[row] = w dy[t] for kept pairs (hard) or all
- * (soft). drows may be absent. */
-void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                             beam_tensor rows_y, const beam_route *route, beam_mask_form form);
+/* Numbers of pairs in the grouped order, and back: wide rows[R] = w of its pair, 0 behind all groups and, in
+ * the hard form, for dropped pairs; wide pairs[T,K] = numbers[R] of the pair's row, for the pairs of the
+ * given rows. */
+void beam_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route, beam_mask_form form);
+void beam_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                      beam_rows_of rows);
 
-/* For every expert e, over its rows: c[R,N] = a[R,M] b[e], with b [E,M,N], or [E,N,M] transposed if tb. */
-void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                       const beam_route *route, beam_rows_of rows);
+/* Backward through combine and the activation, y = sum of w W a with a = swiglu(gate_up), over the given
+ * rows. With dact[R,F] = W^T dy of the row's token, wide dot[R] = <dact, a> = <dy, W a>: what the expert's
+ * output is worth, without that output. out NULL: rows that do not run, of which dot is all there is. */
+void beam_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                    beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
+
+/* The experts' products. A backend may load the tokens' rows where it multiplies them, and make the
+ * activation of sums that it still holds; the bits are those of beam_route_gather before and beam_swiglu
+ * after. */
+void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                       beam_rows_of rows);
 
 /* dw[E,N,M] += over its rows of dy[R,N]^T x[R,M]. */
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

@@ -206,7 +206,7 @@ void beam_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, cons
 {
     if (!BEAM_CAN(be, route_gather))
         return;
-    BEAM_ASSERT(is_rows_of(be, rows_x, x, route));
+    BEAM_ASSERT(is_rows_of(be, rows_x, x, route) && is_per_pair(route->keep, BEAM_U8, route));
     be->ops->route_gather(be, rows_x, x, route, rows);
 }
 
@@ -228,27 +228,54 @@ void beam_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, con
     be->ops->route_combine(be, y, rows_y, route, form);
 }
 
-void beam_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                             beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+void beam_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route, beam_mask_form form)
 {
-    if (!BEAM_CAN(be, route_combine_grad))
+    if (!BEAM_CAN(be, route_weights))
         return;
-    BEAM_ASSERT(is_rows_of(be, rows_y, dy, route) && has_mask(be, route));
-    BEAM_ASSERT((!drows.data || beam_is_like(drows, rows_y)) && is_per_pair(dpair, be->wide, route));
-    be->ops->route_combine_grad(be, drows, dpair, dy, rows_y, route, form);
+    BEAM_ASSERT(has_plan(route, route->expert.dim[0]) && has_mask(be, route));
+    BEAM_ASSERT(beam_is(rows, be->wide, BEAM_DIMS(beam_count(route->expert))));
+    be->ops->route_weights(be, rows, route, form);
 }
 
-void beam_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                       const beam_route *route, beam_rows_of rows)
+void beam_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                      beam_rows_of rows)
+{
+    if (!BEAM_CAN(be, route_pairs))
+        return;
+    BEAM_ASSERT(has_plan(route, route->expert.dim[0]) && is_per_pair(route->keep, BEAM_U8, route));
+    BEAM_ASSERT(is_per_pair(pairs, be->wide, route) &&
+                beam_is(numbers, be->wide, BEAM_DIMS(beam_count(route->expert))));
+    be->ops->route_pairs(be, pairs, numbers, route, rows);
+}
+
+void beam_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                    beam_tensor gate_up, const beam_route *route, beam_rows_of rows)
+{
+    if (!BEAM_CAN(be, pair_grad))
+        return;
+    const int64_t n = dact.dim[0], width = dact.dim[1];
+    BEAM_ASSERT(beam_is(dact, be->real, BEAM_DIMS(n, width)) && beam_is(dot, be->wide, BEAM_DIMS(n)));
+    BEAM_ASSERT(beam_is(gate_up, be->real, BEAM_DIMS(n, 2 * width)) &&
+                beam_is_grouped(route, route->kept.dim[0]));
+    BEAM_ASSERT(!out || (beam_is_like(out->dgate_up, gate_up) && beam_is_like(out->weight, dot) &&
+                         (!out->act.data || beam_is_like(out->act, dact))));
+    be->ops->pair_grad(be, dot, out, dact, gate_up, route, rows);
+}
+
+void beam_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                       beam_rows_of rows)
 {
     if (!BEAM_CAN(be, grouped_gemm))
         return;
-    const int64_t n = c.dim[1], m = a.dim[1], experts = b.dim[0];
-    BEAM_ASSERT(beam_is(c, be->real, BEAM_DIMS(c.dim[0], n)) &&
-                beam_is(a, be->real, BEAM_DIMS(c.dim[0], m)) && m > 0);
-    BEAM_ASSERT(beam_is(b, be->real, BEAM_DIMS(experts, tb ? n : m, tb ? m : n)) &&
+    const int64_t r = p->c.dim[0], n = p->c.dim[1], m = p->a.dim[1], experts = p->b.dim[0];
+    BEAM_ASSERT(beam_is(p->c, be->real, BEAM_DIMS(r, n)) && beam_is(p->a, be->real, BEAM_DIMS(r, m)) &&
+                m > 0);
+    BEAM_ASSERT(beam_is(p->b, be->real, BEAM_DIMS(experts, p->tb ? n : m, p->tb ? m : n)) &&
                 beam_is_grouped(route, experts));
-    be->ops->grouped_gemm(be, c, a, b, tb, route, rows);
+    BEAM_ASSERT(!p->x.data ||
+                (is_rows_of(be, p->a, p->x, route) && is_per_pair(route->keep, BEAM_U8, route)));
+    BEAM_ASSERT(!p->act.data || (n % 2 == 0 && beam_is(p->act, be->real, BEAM_DIMS(r, n / 2))));
+    be->ops->grouped_gemm(be, p, route, rows);
 }
 
 void beam_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

@@ -22,7 +22,7 @@ static beam_mlp dense(const beam_mlp_weights *w)
 }
 
 void beam_block_forward(const beam_pass *p, const beam_layer_weights *w, beam_block_saved *s, beam_tensor x,
-                        beam_tensor y, beam_tensor stats, bool complete)
+                        beam_tensor y, int moe)
 {
     beam_backend *be = p->be;
     const double epsilon = p->config->rms_norm_eps;
@@ -30,9 +30,10 @@ void beam_block_forward(const beam_pass *p, const beam_layer_weights *w, beam_bl
     beam_copy(be, s->middle, x);
     beam_attention_forward(p, &w->attention, &s->attention, s->attention_in, s->middle);
     beam_rmsnorm(be, s->mlp_in, s->mlp_inverse, s->middle, w->mlp_norm->value, epsilon);
-    beam_copy(be, y, s->middle);
+    if (y.data)
+        beam_copy(be, y, s->middle);
     if (w->mlp.router)
-        beam_moe_forward(p, &w->mlp, &s->moe, s->mlp_in, y, stats, complete);
+        beam_moe_forward(p, &w->mlp, &s->moe, s->mlp_in, y, moe);
     else
         beam_mlp_forward(p, dense(&w->mlp), &s->mlp, s->mlp_in, y, 1);
 }

@@ -18,9 +18,9 @@ typedef struct {
 void beam_block_layout(beam_block_saved *s, const beam_model_config *c, int layer, beam_dtype real,
                        int64_t tokens, beam_arena *a);
 
-/* y[T,D] (overwritten) from x[T,D]; stats and complete as in beam_moe_forward. */
+/* y[T,D] (overwritten) from x[T,D]; y absent: only what backward needs. moe counts MoE layers. */
 void beam_block_forward(const beam_pass *p, const beam_layer_weights *w, beam_block_saved *s, beam_tensor x,
-                        beam_tensor y, beam_tensor stats, bool complete);
+                        beam_tensor y, int moe);
 
 /* d[T,D] holds dL/dy and becomes dL/dx. want_dx = false: nothing below this layer's feed-forward part trains,
  * so only its own gates' gradients are made and d is left undefined. */

@@ -143,8 +143,8 @@ static void count_rows(trip *t, const beam_expert_rows *r)
     if (beam_sync(t->pass->be))
         return;
     for (int64_t i = 0; i < e; i++) {
-        ep->mine[2 * i] = ep->kept[i];
-        ep->mine[2 * i + 1] = r->rows == BEAM_ROWS_ALL ? ep->first[i + 1] - ep->first[i] - ep->kept[i] : 0;
+        ep->mine[2 * i] = r->rows == BEAM_ROWS_DROPPED ? 0 : ep->kept[i];
+        ep->mine[2 * i + 1] = r->rows == BEAM_ROWS_KEPT ? 0 : ep->first[i + 1] - ep->first[i] - ep->kept[i];
     }
     beam_comm_host_gather(ep->comm, ep->mine, ep->counts, 2 * (size_t)e * sizeof *ep->mine);
     if (!works(t))
@@ -163,7 +163,7 @@ static trip begin(const beam_pass *p, const beam_expert_rows *r)
 {
     beam_expert_parallel *ep = p->parallel;
     const int64_t held = ep->plan.experts / ep->plan.ranks, pairs = r->x.dim[0];
-    BEAM_ASSERT(r->rows != BEAM_ROWS_DROPPED && pairs <= ep->pairs);
+    BEAM_ASSERT(pairs <= ep->pairs);
     trip t = {.pass = p, .ep = ep};
     t.out = push_order(p->scratch, pairs);
     t.in = push_order(p->scratch, capacity(ep));
@@ -255,8 +255,7 @@ static beam_expert_rows push_held(const trip *t, const beam_mlp_weights *w, int6
 {
     const int64_t most = capacity(t->ep);
     return (beam_expert_rows){.x = push_rows(t, most, width),
-                              .gate_up = push_rows(t, most, w->gate_up->value.dim[1]),
-                              .act = push_rows(t, most, w->down->value.dim[2])};
+                              .gate_up = push_rows(t, most, w->gate_up->value.dim[1])};
 }
 
 /* The first m rows of it. */
@@ -265,8 +264,7 @@ static beam_expert_rows held_rows(const trip *t, const beam_expert_rows *all, in
     return (beam_expert_rows){.route = &t->held,
                               .rows = BEAM_ROWS_ALL,
                               .x = beam_rows(all->x, 0, m),
-                              .gate_up = beam_rows(all->gate_up, 0, m),
-                              .act = beam_rows(all->act, 0, m)};
+                              .gate_up = beam_rows(all->gate_up, 0, m)};
 }
 
 void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
@@ -275,6 +273,7 @@ void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w,
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
     const int64_t width = r->x.dim[1];
+    BEAM_ASSERT(!r->tokens.data);
     trip t = begin(p, r);
     beam_tensor sent = push_rows(&t, r->x.dim[0], width);
     beam_tensor received = push_rows(&t, capacity(t.ep), width);
@@ -287,7 +286,7 @@ void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w,
         start(&t, SLOT, round, sent, arrived, false);
         finish(&t, SLOT);
         beam_embed(be, h.x, arrived, beam_rows(t.in.index, 0, m));
-        beam_experts_forward(be, w, &h, h.x);
+        beam_experts_forward(p, w, &h, h.x);
         beam_embed(be, arrived, h.x, beam_rows(t.in.inverse, 0, m));
         start(&t, SLOT, round, sent, arrived, true);
         finish(&t, SLOT);
@@ -297,40 +296,96 @@ void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w,
     beam_release(p->scratch, mark);
 }
 
+/* A number of every row that is sent, one of every row that arrives, and those in the order of the experts
+ * held. */
+typedef struct {
+    beam_tensor sent, arrived, held; /* wide [R,1] [capacity,1] [capacity,1] */
+} row_numbers;
+
+static row_numbers push_numbers(const trip *t, int64_t rows)
+{
+    beam_arena *a = t->pass->scratch;
+    const beam_dtype wide = t->pass->be->wide;
+    const int64_t most = capacity(t->ep);
+    return (row_numbers){.sent = beam_push(a, wide, BEAM_DIMS(rows, 1)),
+                         .arrived = beam_push(a, wide, BEAM_DIMS(most, 1)),
+                         .held = beam_push(a, wide, BEAM_DIMS(most, 1))};
+}
+
+static beam_tensor column(beam_tensor t) /* [n] as [n,1] */
+{
+    return beam_reshape(t, BEAM_DIMS(t.dim[0], 1));
+}
+
+static beam_tensor numbers(beam_tensor t, int64_t n) /* the first n of [.,1] as [n] */
+{
+    return beam_reshape(beam_rows(t, 0, n), BEAM_DIMS(n));
+}
+
+/* The weights of the round's m rows. */
+static beam_tensor receive_weights(const trip *t, const row_numbers *weight, int64_t round, int64_t m)
+{
+    const beam_tensor arrived = beam_rows(weight->arrived, 0, m);
+    start(t, SLOT, round, weight->sent, arrived, false);
+    finish(t, SLOT);
+    beam_embed(t->pass->be, beam_rows(weight->held, 0, m), arrived, beam_rows(t->in.index, 0, m));
+    return numbers(weight->held, m);
+}
+
+/* What became of the round's m rows, of which `held` are in the order of the experts. */
+static void send_back(const trip *t, int slot, int64_t round, beam_tensor sent, beam_tensor arrived,
+                      beam_tensor held)
+{
+    const int64_t m = arrived.dim[0];
+    beam_embed(t->pass->be, arrived, held, beam_rows(t->in.inverse, 0, m));
+    start(t, slot, round, sent, arrived, true);
+}
+
 void beam_expert_parallel_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
-                                   beam_tensor drows, bool want_dx)
+                                   const beam_expert_grads *g)
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
-    const int64_t width = r->x.dim[1], most = capacity(p->parallel);
+    const int64_t pairs = r->x.dim[0], width = r->x.dim[1], most = capacity(p->parallel);
+    const bool runs = g->weight.data != NULL;
+    BEAM_ASSERT(!r->tokens.data && !g->tokens.data);
     trip t = begin(p, r);
-    beam_tensor sent_x = push_rows(&t, r->x.dim[0], width), sent_d = push_rows(&t, r->x.dim[0], width);
-    beam_tensor received_x = push_rows(&t, most, width), received_d = push_rows(&t, most, width);
-    beam_tensor held_d = push_rows(&t, most, width);
+    const beam_tensor sent_x = push_rows(&t, pairs, width), sent_d = push_rows(&t, pairs, width);
+    const beam_tensor received_x = push_rows(&t, most, width), received_d = push_rows(&t, most, width);
+    const beam_tensor held_d = push_rows(&t, most, width);
+    const row_numbers weight = push_numbers(&t, pairs), dot = push_numbers(&t, pairs);
     const beam_expert_rows held = push_held(&t, w, width);
     pack(&t, sent_x, r->x);
-    pack(&t, sent_d, drows);
+    pack(&t, sent_d, g->d);
+    if (runs)
+        pack(&t, weight.sent, column(g->weight));
     for (int64_t round = 0; round < t.rounds; round++) {
         const int64_t m = receive_order(&t, round);
         const beam_tensor x = beam_rows(received_x, 0, m), d = beam_rows(received_d, 0, m);
-        const beam_tensor dheld = beam_rows(held_d, 0, m), index = beam_rows(t.in.index, 0, m);
+        const beam_tensor index = beam_rows(t.in.index, 0, m);
         const beam_expert_rows h = held_rows(&t, &held, m);
+        beam_expert_grads mine = {
+            .d = beam_rows(held_d, 0, m), .dot = numbers(dot.held, m), .want_dx = g->want_dx};
         start(&t, SLOT, round, sent_x, x, false);
         start(&t, SECOND_SLOT, round, sent_d, d, false);
         finish(&t, SLOT);
         finish(&t, SECOND_SLOT);
+        if (runs)
+            mine.weight = receive_weights(&t, &weight, round, m);
         beam_embed(be, h.x, x, index);
-        beam_embed(be, dheld, d, index);
+        beam_embed(be, mine.d, d, index);
         beam_experts_hidden(be, w, &h);
-        beam_experts_backward(p, w, &h, dheld, want_dx);
-        if (want_dx) {
-            beam_embed(be, d, dheld, beam_rows(t.in.inverse, 0, m));
-            start(&t, SLOT, round, sent_d, d, true);
+        beam_experts_backward(p, w, &h, &mine);
+        send_back(&t, SLOT, round, dot.sent, beam_rows(dot.arrived, 0, m), column(mine.dot));
+        finish(&t, SLOT);
+        if (runs && g->want_dx) {
+            send_back(&t, SLOT, round, sent_d, d, mine.d);
             finish(&t, SLOT);
         }
         t.begin += sent_rows(&t, round);
     }
-    if (want_dx)
-        unpack(&t, drows, sent_d);
+    unpack(&t, column(g->dot), dot.sent);
+    if (runs && g->want_dx)
+        unpack(&t, g->d, sent_d);
     beam_release(p->scratch, mark);
 }

@@ -34,13 +34,14 @@ beam_status beam_expert_parallel_share(beam_expert_parallel *ep, beam_model_conf
 beam_status beam_expert_parallel_open(beam_expert_parallel *ep);
 void beam_expert_parallel_close(beam_expert_parallel *ep);
 
-/* out[R,D] = E_e(x) for r->rows of the rows r->x, grouped by all E experts. */
+/* out[R,D] = E_e(x) for r->rows of the rows r->x, grouped by all E experts; r->tokens is absent. */
 void beam_expert_parallel_forward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
                                   beam_tensor out);
 
-/* As beam_experts_backward. Owners keep nothing of the forward pass: inputs are sent again, and gate and up
- * projections made again. Gradients of weights are those of the tokens of all P ranks. */
+/* As beam_experts_backward, but x is always read: owners keep nothing of the forward pass, so inputs are sent
+ * again, and gate and up projections made again; r->tokens and g->tokens are absent. Gradients of weights are
+ * those of the tokens of all P ranks. Rows of g->d and g->dot outside r->rows are left undefined. */
 void beam_expert_parallel_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_expert_rows *r,
-                                   beam_tensor drows, bool want_dx);
+                                   const beam_expert_grads *g);
 
 #endif

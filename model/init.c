@@ -59,6 +59,7 @@ beam_status beam_model_init_base(beam_model *m, uint64_t seed)
         const double normal = is_norm(p) || is_bias(p) ? 0 : deviation;
         BEAM_TRY(fill(m, p, 0, seed, normal, is_norm(p) ? 1 : 0));
     }
+    beam_model_round(m);
     return BEAM_OK;
 }
 

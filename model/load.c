@@ -256,6 +256,8 @@ beam_status beam_params_as_stored(beam_params params, const beam_model_config *c
 
 beam_status beam_model_load(beam_model *m, const char *folder, bool gates)
 {
-    return beam_params_load(beam_model_params(m), beam_model_config_of(m), folder, gates,
-                            beam_model_backend(m));
+    BEAM_TRY(beam_params_load(beam_model_params(m), beam_model_config_of(m), folder, gates,
+                              beam_model_backend(m)));
+    beam_model_round(m);
+    return BEAM_OK;
 }

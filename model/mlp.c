@@ -13,7 +13,8 @@ void beam_mlp_forward(const beam_pass *p, beam_mlp w, beam_mlp_saved *s, beam_te
 {
     beam_linear_forward(p->be, beam_linear_of(w.gate_up, NULL), x, s->gate_up, 0);
     beam_swiglu(p->be, s->act, s->gate_up, NULL, BEAM_ROWS_ALL);
-    beam_linear_forward(p->be, beam_linear_of(w.down, NULL), s->act, y, beta);
+    if (y.data)
+        beam_linear_forward(p->be, beam_linear_of(w.down, NULL), s->act, y, beta);
 }
 
 void beam_mlp_backward(const beam_pass *p, beam_mlp w, const beam_mlp_saved *s, beam_tensor x, beam_tensor dy,
@@ -24,7 +25,7 @@ void beam_mlp_backward(const beam_pass *p, beam_mlp w, const beam_mlp_saved *s, 
     beam_tensor dact = beam_push(p->scratch, be->real, s->act.ndim, s->act.dim);
     beam_tensor dgate_up = beam_push(p->scratch, be->real, s->gate_up.ndim, s->gate_up.dim);
     beam_linear_backward(be, beam_linear_of(w.down, NULL), s->act, dy, dact, 0);
-    beam_swiglu_grad(be, dgate_up, dact, s->gate_up, NULL, BEAM_ROWS_ALL);
+    beam_swiglu_grad(be, dgate_up, dact, s->gate_up);
     beam_linear_backward(be, beam_linear_of(w.gate_up, NULL), x, dgate_up, dx, beta);
     beam_release(p->scratch, mark);
 }

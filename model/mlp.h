@@ -16,7 +16,7 @@ typedef struct {
 
 void beam_mlp_layout(beam_mlp_saved *s, int64_t width, beam_dtype real, int64_t tokens, beam_arena *a);
 
-/* y[T,D] = beta * y + mlp(x[T,D]). */
+/* y[T,D] = beta * y + mlp(x[T,D]); y absent: only what backward needs. */
 void beam_mlp_forward(const beam_pass *p, beam_mlp w, beam_mlp_saved *s, beam_tensor x, beam_tensor y,
                       double beta);
 

@@ -80,7 +80,12 @@ const beam_model_config *beam_model_config_of(const beam_model *m)
 
 beam_params beam_model_params(beam_model *m)
 {
-    return m->weights.params;
+    return m->weights.stored;
+}
+
+void beam_model_round(beam_model *m)
+{
+    beam_model_weights_round(&m->weights, m->be);
 }
 
 beam_backend *beam_model_backend(beam_model *m)
@@ -172,33 +177,20 @@ static void layout_for(beam_model *m, int64_t tokens, int layer)
     beam_block_layout(&m->saved[layer], &m->config, layer, m->be->real, tokens, &a);
 }
 
-static void block_forward(beam_model *m, const beam_pass *p, int i, int moe_index, bool complete, bool count)
+static void block_forward(beam_model *m, const beam_pass *p, int i, beam_tensor y, int moe)
 {
     const int64_t t = m->batch->tokens;
     layout_for(m, t, i);
-    beam_tensor stats = {0};
-    if (count && m->config.moe_layer[i]) {
-        const beam_tensor row = beam_rows(m->stats, moe_index, 1);
-        stats = beam_reshape(row, BEAM_DIMS(row.dim[1]));
-    }
-    beam_block_forward(p, &m->weights.layer[i], &m->saved[i], beam_rows(m->x[i], 0, t),
-                       beam_rows(m->x[i + 1], 0, t), stats, complete);
+    beam_block_forward(p, &m->weights.layer[i], &m->saved[i], beam_rows(m->x[i], 0, t), y, moe);
 }
 
-/* Embedding and layers; `count` feeds statistics and the observer. */
-static void layers_forward(beam_model *m, const beam_pass *p, bool complete, bool count)
+/* Embedding and layers. */
+static void layers_forward(beam_model *m, const beam_pass *p)
 {
     const int64_t t = m->batch->tokens;
     beam_embed(m->be, beam_rows(m->x[0], 0, t), m->weights.embed->value, beam_rows(m->id, 0, t));
-    for (int i = 0, moe = 0; i < m->config.layers; i++) {
-        block_forward(m, p, i, moe, complete, count);
-        if (m->config.moe_layer[i] && m->observer && count)
-            m->observer(m->observer_context, &(beam_moe_seen){.layer = moe,
-                                                              .route = &m->saved[i].moe.route,
-                                                              .counted = p->counted,
-                                                              .rows_out = m->saved[i].moe.rows_out});
-        moe += m->config.moe_layer[i];
-    }
+    for (int i = 0, moe = 0; i < m->config.layers; moe += m->config.moe_layer[i++])
+        block_forward(m, p, i, beam_rows(m->x[i + 1], 0, t), moe);
 }
 
 /* What the unmasked model says to the batch: kept by the head for the pass that follows. */
@@ -208,7 +200,7 @@ static void teach(beam_model *m)
     p.rule.masks = false;
     p.rule.form = BEAM_MASK_HARD;
     p.rule.prune = beam_no_pruning(&m->config);
-    layers_forward(m, &p, false, false);
+    layers_forward(m, &p);
     beam_head_teach(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, m->batch->tokens));
 }
 
@@ -221,10 +213,13 @@ void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scal
     if (m->distilled)
         teach(m);
     beam_pass p = begin(m);
+    p.stats = m->stats;
+    p.observer = m->observer;
+    p.observer_context = m->observer_context;
     p.load = m->load;
     if (p.load.data)
         beam_zero(m->be, p.load);
-    layers_forward(m, &p, grad_scale != 0 && !m->options.checkpointing, true);
+    layers_forward(m, &p);
     const beam_distill_args args = {.weight = m->options.distill.weight,
                                     .temperature = m->options.distill.temperature,
                                     .grad_scale = grad_scale,
@@ -304,7 +299,7 @@ void beam_model_backward(beam_model *m, const beam_backward_args *args)
     const int last = base ? 0 : m->first_moe; /* nothing below trains */
     for (int i = (int)m->config.layers - 1; i >= last; i--) {
         if (m->options.checkpointing)
-            block_forward(m, &p, i, 0, true, false);
+            block_forward(m, &p, i, (beam_tensor){0}, 0);
         beam_block_backward(&p, &m->weights.layer[i], &m->saved[i], beam_rows(m->x[i], 0, t), d,
                             base || i > last);
         announce(m, args, m->weights.layer[i].attention_norm);

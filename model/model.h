@@ -16,7 +16,7 @@
 #include "model/weights.h"
 
 typedef struct {
-    beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients, forward runs kept experts only */
+    beam_scope scope;   /* BEAM_SCOPE_NONE: no gradients */
     int64_t max_tokens; /* largest micro-batch */
     bool checkpointing; /* keep each layer's input only and recompute the rest in backward */
     int expert_ranks;   /* P of model/expert_parallel.h; 0 or 1: all experts are on every rank */
@@ -48,17 +48,6 @@ typedef struct {
     double balance; /* load-balancing loss (Hugging Face's definition), where the router trains; else 0 */
 } beam_forward_result;
 
-/* A MoE layer of a forward pass whose experts have run, on the device until the next layer runs. */
-typedef struct {
-    int layer; /* counts MoE layers from 0 */
-    const beam_route *route;
-    beam_tensor counted;  /* u8 [T] real tokens */
-    beam_tensor rows_out; /* [R,D] E_e(x) of the kept pairs, before the combine weight; of all if they ran */
-} beam_moe_seen;
-
-/* Called for every MoE layer of a forward pass. */
-typedef void (*beam_moe_observer)(void *context, const beam_moe_seen *seen);
-
 typedef struct beam_model beam_model;
 
 /* Allocates parameters, gradients, activations and scratch on `be`, which must outlive the model. Mask gates
@@ -70,7 +59,11 @@ beam_status beam_model_open(beam_model **out, const beam_model_config *config,
 void beam_model_close(beam_model *m); /* accepts NULL */
 
 const beam_model_config *beam_model_config_of(const beam_model *m);
+/* As they are stored. Whoever writes those of the base model calls beam_model_round then. */
 beam_params beam_model_params(beam_model *m);
+
+/* Where base weights train in bfloat16, makes those that the model computes with of those that are stored. */
+void beam_model_round(beam_model *m);
 beam_backend *beam_model_backend(beam_model *m);
 int64_t beam_model_max_tokens(const beam_model *m);
 
@@ -79,7 +72,7 @@ int64_t beam_model_max_tokens(const beam_model *m);
 beam_tensor beam_model_grads(beam_model *m);
 void beam_model_zero_grads(beam_model *m);
 
-/* Values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
+/* Stored values of all that trains, as one block of the layout of beam_model_grads; padding is zero. */
 beam_tensor beam_model_values(beam_model *m);
 
 /* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */
@@ -89,17 +82,18 @@ void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
 /* Adds `by` [1] to all mask logits, through the bias of every gate that has one. */
 void beam_model_shift_gates(beam_model *m, beam_tensor by);
 
-void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context); /* NULL: nobody */
+/* Shows every MoE layer of a forward pass to the observer; NULL: nobody. */
+void beam_model_observe(beam_model *m, beam_moe_observer observer, void *context);
 
-/* Loss of one micro-batch. grad_scale = 1 / (global number of targets) prepares for backward; 0 only
- * evaluates: no gradient is made and dropped experts do not run. */
+/* Loss of one micro-batch; dropped experts do not run. grad_scale = 1 / (global number of targets) prepares
+ * for backward; 0 only evaluates. */
 void beam_model_forward(beam_model *m, const beam_batch *batch, double grad_scale);
 
 /* A pass over one token that counts in no statistics, for a rank that has nothing to evaluate while others
  * need its experts. Waits for it; there is no result to ask for. */
 beam_status beam_model_idle(beam_model *m);
 
-/* Adds the gradients of the last forward pass. */
+/* Adds the gradients of the last forward pass, once: it uses up what that pass kept. */
 void beam_model_backward(beam_model *m, const beam_backward_args *args);
 
 /* Waits, reports a failure of the device, and gives the last forward pass's sums. */

@@ -21,12 +21,8 @@ void beam_moe_layout(beam_moe_saved *s, const beam_model_config *c, beam_dtype r
         .kept = beam_push(a, BEAM_I32, BEAM_DIMS(e)),
     };
     s->prob = beam_push(a, wide, BEAM_DIMS(t, beam_router_rows(c)));
-    s->rows_x = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
-    if (c->expert_ranks <= 1) {
+    if (c->expert_ranks <= 1)
         s->rows_gate_up = beam_push(a, real, BEAM_DIMS(r, 2 * f));
-        s->rows_act = beam_push(a, real, BEAM_DIMS(r, f));
-    }
-    s->rows_out = beam_push(a, real, BEAM_DIMS(r, c->hidden_size));
     if (c->shared_size > 0)
         beam_mlp_layout(&s->shared, c->shared_size, real, t, a);
     if (c->shared_gate) {
@@ -96,23 +92,8 @@ static void shared_forward(const beam_pass *p, const beam_mlp_weights *w, beam_m
     }
     beam_mlp_forward(p, shared_mlp(w), &s->shared, x, s->shared_out, 0);
     beam_linear_forward(p->be, beam_linear_of(w->shared_gate, NULL), x, s->shared_score, 0);
-    beam_add_gated(p->be, y, s->shared_out, per_token(s->shared_score));
-}
-
-static beam_expert_rows rows_of(const beam_moe_saved *s, beam_rows_of rows)
-{
-    return (beam_expert_rows){
-        .route = &s->route, .rows = rows, .x = s->rows_x, .gate_up = s->rows_gate_up, .act = s->rows_act};
-}
-
-static void experts_forward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
-                            beam_rows_of rows)
-{
-    const beam_expert_rows r = rows_of(s, rows);
-    if (p->parallel)
-        beam_expert_parallel_forward(p, w, &r, s->rows_out);
-    else
-        beam_experts_forward(p->be, w, &r, s->rows_out);
+    if (y.data)
+        beam_add_gated(p->be, y, s->shared_out, per_token(s->shared_score));
 }
 
 static bool gives_back(const beam_pass *p, const beam_mlp_weights *w)
@@ -120,43 +101,144 @@ static bool gives_back(const beam_pass *p, const beam_mlp_weights *w)
     return p->rule.masks && w->mask.given;
 }
 
-void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
-                      beam_tensor y, beam_tensor stats, bool complete)
+/* Those whose outputs reach y. */
+static beam_rows_of running_rows(const beam_pass *p)
+{
+    return p->rule.form == BEAM_MASK_SOFT ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
+}
+
+static beam_tensor push_rows(const beam_pass *p, const beam_moe_saved *s, int64_t width)
+{
+    return beam_push(p->scratch, p->be->real, BEAM_DIMS(beam_count(s->route.expert), width));
+}
+
+/* A row of the statistics. */
+static void count_masks(const beam_pass *p, const beam_moe_saved *s, int moe)
+{
+    const beam_tensor row = beam_rows(p->stats, moe, 1);
+    beam_mask_stats(p->be, beam_reshape(row, BEAM_DIMS(row.dim[1])), &s->route, p->counted);
+}
+
+/* rows_out[R,D] of the pairs that run, in r->x. */
+static void run_experts(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
+                        const beam_expert_rows *r, int moe)
+{
+    if (p->parallel)
+        beam_expert_parallel_forward(p, w, r, r->x);
+    else
+        beam_experts_forward(p, w, r, r->x);
+    if (p->observer)
+        p->observer(
+            p->observer_context,
+            &(beam_moe_seen){.layer = moe, .route = &s->route, .counted = p->counted, .rows_out = r->x});
+}
+
+/* y += the sum over the token's kept experts. */
+static void mix(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s, beam_tensor rows_out,
+                beam_tensor y)
 {
     beam_backend *be = p->be;
-    choose_experts(p, w, s, x);
-    if (stats.data)
-        beam_mask_stats(be, stats, &s->route, p->counted);
-    if (p->load.data)
-        beam_router_load(be, p->load, &s->route, s->prob, p->counted);
-
-    /* Without masks a dropped pair has no gradient. Its dpair is then made of whatever is in its row, and is
-     * used for nothing. */
-    const bool all = (complete && p->rule.masks) || p->rule.form == BEAM_MASK_SOFT;
-    const beam_rows_of rows = all ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
-    beam_route_gather(be, s->rows_x, x, &s->route, rows);
-    experts_forward(p, w, s, rows);
-
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor mixed = beam_push(p->scratch, be->real, y.ndim, y.dim);
-    beam_route_combine(be, mixed, s->rows_out, &s->route, p->rule.form);
+    const beam_tensor mixed = beam_push(p->scratch, be->real, y.ndim, y.dim);
+    beam_route_combine(be, mixed, rows_out, &s->route, p->rule.form);
     if (gives_back(p, w))
         beam_give_back(be, mixed, w->mask.given->value, &s->route, p->rule.form);
     beam_add(be, y, mixed);
+    beam_release(p->scratch, mark);
+}
+
+void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
+                      beam_tensor y, int moe)
+{
+    beam_backend *be = p->be;
+    choose_experts(p, w, s, x);
+    if (p->stats.data)
+        count_masks(p, s, moe);
+    if (p->load.data)
+        beam_router_load(be, p->load, &s->route, s->prob, p->counted);
+    const size_t mark = beam_mark(p->scratch);
+    beam_expert_rows r = {.route = &s->route,
+                          .rows = running_rows(p),
+                          .x = push_rows(p, s, x.dim[1]),
+                          .gate_up = s->rows_gate_up};
+    if (!p->parallel)
+        r.tokens = x;
+    else if (y.data) /* owners of experts keep nothing for backward */
+        beam_route_gather(be, r.x, x, &s->route, r.rows);
+    if (y.data) {
+        run_experts(p, w, s, &r, moe);
+        mix(p, w, s, r.x, y);
+    } else if (!p->parallel) {
+        beam_experts_hidden(be, w, &r);
+    }
     beam_release(p->scratch, mark);
     if (w->shared_gate_up)
         shared_forward(p, w, s, x, y);
 }
 
-/* Over `rows`: drows = dL/d(expert output) on entry; with want_dx, dL/d(expert input) on return. */
-static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
-                             beam_rows_of rows, beam_tensor drows, bool want_dx)
+/* What the rows of a layer are made of on the way back, and what becomes of them. */
+typedef struct {
+    beam_tensor x, dy; /* [T,D] */
+    beam_tensor dpair; /* [T,K] of the rows' pairs */
+} token_grads;
+
+/* The tokens, if only products of the experts read their rows; else gathers the rows and returns an absent
+ * tensor. */
+static beam_tensor tokens_unless(bool gathers, beam_backend *be, const beam_expert_rows *r, beam_tensor rows,
+                                 beam_tensor tokens)
 {
-    const beam_expert_rows r = rows_of(s, rows);
-    if (p->parallel)
-        beam_expert_parallel_backward(p, w, &r, drows, want_dx);
-    else
-        beam_experts_backward(p, w, &r, drows, want_dx);
+    if (!gathers)
+        return tokens;
+    beam_route_gather(be, rows, tokens, r->route, r->rows);
+    return (beam_tensor){0};
+}
+
+static void rows_backward(const beam_pass *p, const beam_mlp_weights *w, beam_expert_rows *r,
+                          beam_expert_grads *g, const token_grads *t)
+{
+    beam_backend *be = p->be;
+    const bool ran = r->rows != BEAM_ROWS_DROPPED;
+    r->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->gate_up)), be, r, r->x, t->x);
+    g->tokens = tokens_unless(p->parallel || (ran && beam_trains(w->down)), be, r, g->d, t->dy);
+    if (p->parallel) {
+        beam_expert_parallel_backward(p, w, r, g);
+    } else {
+        if (!ran)
+            beam_experts_hidden(be, w, r);
+        beam_experts_backward(p, w, r, g);
+    }
+    beam_route_pairs(be, t->dpair, g->dot, r->route, r->rows);
+}
+
+/* dpair[T,K] = <dy, E(x)>, 0 where nobody asks for it; gradients of the experts' weights; dx[T,D]
+ * (overwritten) unless it is absent. */
+static void experts_backward(const beam_pass *p, const beam_mlp_weights *w, const beam_moe_saved *s,
+                             const token_grads *t, beam_tensor dx)
+{
+    beam_backend *be = p->be;
+    const size_t mark = beam_mark(p->scratch);
+    const int64_t width = t->x.dim[1];
+    beam_expert_rows r = {.route = &s->route, .x = push_rows(p, s, width), .gate_up = s->rows_gate_up};
+    beam_expert_grads g = {.d = push_rows(p, s, width),
+                           .dot = beam_push(p->scratch, be->wide, BEAM_DIMS(r.x.dim[0]))};
+    beam_zero(be, t->dpair);
+    /* The gates ask what dropped pairs would have been worth. */
+    if (p->rule.masks && p->rule.form == BEAM_MASK_HARD) {
+        r.rows = BEAM_ROWS_DROPPED;
+        rows_backward(p, w, &r, &g, t);
+    }
+    r.rows = running_rows(p);
+    if (dx.data || beam_trains(w->gate_up) || beam_trains(w->down)) {
+        g.weight = beam_push(p->scratch, be->wide, BEAM_DIMS(r.x.dim[0]));
+        g.want_dx = dx.data != NULL;
+        beam_route_weights(be, g.weight, &s->route, p->rule.form);
+    }
+    rows_backward(p, w, &r, &g, t);
+    if (dx.data) {
+        beam_zero(be, dx);
+        beam_route_gather_grad(be, dx, g.d, &s->route, r.rows);
+    }
+    beam_release(p->scratch, mark);
 }
 
 /* dproduct[T,E] = dL/d(x W_m^T) and dweight[T,K] = dL/dg (both overwritten); the gate's vectors +=. */
@@ -228,20 +310,9 @@ void beam_moe_backward(const beam_pass *p, const beam_mlp_weights *w, const beam
                        beam_tensor dy, beam_tensor dx)
 {
     beam_backend *be = p->be;
-    const beam_rows_of rows = p->rule.form == BEAM_MASK_SOFT ? BEAM_ROWS_ALL : BEAM_ROWS_KEPT;
-    const bool through_experts = dx.data || beam_trains(w->gate_up) || beam_trains(w->down);
     const size_t mark = beam_mark(p->scratch);
-    beam_tensor dpair = beam_push(p->scratch, be->wide, s->route.weight.ndim, s->route.weight.dim);
-    beam_tensor drows = beam_push(p->scratch, be->real, s->rows_out.ndim, s->rows_out.dim);
-    if (!through_experts)
-        drows.data = NULL;
-    beam_route_combine_grad(be, drows, dpair, dy, s->rows_out, &s->route, p->rule.form);
-    if (through_experts)
-        experts_backward(p, w, s, rows, drows, dx.data != NULL);
-    if (dx.data) {
-        beam_zero(be, dx);
-        beam_route_gather_grad(be, dx, drows, &s->route, rows);
-    }
+    const beam_tensor dpair = beam_push(p->scratch, be->wide, s->route.weight.ndim, s->route.weight.dim);
+    experts_backward(p, w, s, &(token_grads){.x = x, .dy = dy, .dpair = dpair}, dx);
     gates_backward(p, w, s, x, dy, dpair, dx);
     if (w->shared_gate_up && (dx.data || beam_trains(w->shared_gate_up)))
         shared_backward(p, w, s, x, dy, dx);

@@ -28,6 +28,16 @@ typedef struct {
     int64_t union_group; /* tokens of a group */
 } beam_mask_terms;
 
+/* A MoE layer whose experts have run, on the device until the next layer runs. */
+typedef struct {
+    int layer; /* counts MoE layers from 0 */
+    const beam_route *route;
+    beam_tensor counted;  /* u8 [T] real tokens */
+    beam_tensor rows_out; /* [R,D] E_e(x) of the pairs that run, before the combine weight */
+} beam_moe_seen;
+
+typedef void (*beam_moe_observer)(void *context, const beam_moe_seen *seen);
+
 typedef struct beam_expert_parallel beam_expert_parallel;
 
 typedef struct {
@@ -39,6 +49,9 @@ typedef struct {
     beam_tensor position, counted; /* i32 [T], u8 [T] */
     beam_tensor cosine, sine;      /* wide [positions, Dh/2] */
     beam_sequences sequences;
+    beam_tensor stats;          /* f64 [MoE layers, BEAM_STAT_EXPERTS + E] +=; absent: nobody counts */
+    beam_moe_observer observer; /* of every MoE layer; NULL: nobody watches */
+    void *observer_context;
     beam_tensor load;      /* f64 [2,E+N] of router_load; absent if nobody needs it */
     beam_tensor dprob;     /* wide [E+N] gradient of the load-balancing loss; absent: none */
     beam_mask_terms terms; /* for backward */

@@ -137,7 +137,9 @@ beam_memory_plan beam_model_memory(const beam_model *m)
     beam_memory_plan plan = {.gradients = beam_bytes(m->weights.grads),
                              .activations = m->activation_bytes,
                              .scratch = m->scratch.capacity};
-    for (int i = 0; i < m->weights.params.n; i++)
-        plan.parameters += beam_bytes(m->weights.params.at[i].value);
+    for (int i = 0; i < m->weights.params.n; i++) {
+        const beam_tensor value = m->weights.params.at[i].value, stored = m->weights.stored.at[i].value;
+        plan.parameters += beam_bytes(stored) + (value.data != stored.data ? beam_bytes(value) : 0);
+    }
     return plan;
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/families/families.h"
 
@@ -178,12 +179,29 @@ static void add_all(const builder *b)
         c->tie_word_embeddings ? w->embed : add(b, b->matrix, BEAM_DIMS(c->vocab_size, d), "lm_head.weight");
 }
 
+static bool has_masters(const beam_model_weights *w)
+{
+    return w->stored.at != w->params.at;
+}
+
 static void place_values(beam_model_weights *w, beam_arena *values, bool trained)
+{
+    for (int i = 0; i < w->stored.n; i++) {
+        beam_param *p = &w->stored.at[i];
+        if (beam_trains(p) == trained)
+            p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
+    }
+}
+
+/* What is rounded gets a place of its own; all else is the stored parameter. */
+static void place_rounded(beam_model_weights *w, beam_arena *values)
 {
     for (int i = 0; i < w->params.n; i++) {
         beam_param *p = &w->params.at[i];
-        if (beam_trains(p) == trained)
-            p->value = beam_push(values, p->value.dtype, p->value.ndim, p->value.dim);
+        const beam_tensor value = p->value;
+        *p = w->stored.at[i];
+        if (value.dtype != p->value.dtype)
+            p->value = beam_push(values, value.dtype, value.ndim, value.dim);
     }
 }
 
@@ -193,10 +211,38 @@ static void place(beam_model_weights *w, beam_arena *values, beam_arena *grads)
 {
     place_values(w, values, true);
     place_values(w, values, false);
-    for (int i = 0; i < w->params.n; i++) {
-        beam_param *p = &w->params.at[i];
+    for (int i = 0; i < w->stored.n; i++) {
+        beam_param *p = &w->stored.at[i];
         if (beam_trains(p))
             p->grad = beam_push(grads, p->grad.dtype, p->grad.ndim, p->grad.dim);
+    }
+    if (has_masters(w))
+        place_rounded(w, values);
+}
+
+/* The list that is stored, after that of what computes. */
+static beam_status list_stored(beam_model_weights *w, bool masters)
+{
+    w->stored = w->params;
+    if (!masters)
+        return BEAM_OK;
+    beam_param *at = malloc((size_t)w->params.n * sizeof *at);
+    if (!at)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the parameter list");
+    memcpy(at, w->params.at, (size_t)w->params.n * sizeof *at);
+    for (int i = 0; i < w->params.n; i++)
+        if (beam_trains(&at[i]))
+            at[i].value.dtype = at[i].grad.dtype;
+    w->stored.at = at;
+    return BEAM_OK;
+}
+
+void beam_model_weights_round(const beam_model_weights *w, beam_backend *be)
+{
+    for (int i = 0; i < w->params.n; i++) {
+        const beam_tensor value = w->params.at[i].value, stored = w->stored.at[i].value;
+        if (value.dtype != stored.dtype)
+            beam_copy(be, value, stored);
     }
 }
 
@@ -220,11 +266,16 @@ beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_conf
                        .vector = base,
                        .router = routers | BEAM_DECAY,
                        .gate = BEAM_MASK_GATE | masks});
-    return BEAM_OK;
+    const beam_status status = list_stored(w, scope == BEAM_SCOPE_ALL && real != beam_wide_of(real));
+    if (status)
+        beam_model_weights_unlist(w);
+    return status;
 }
 
 void beam_model_weights_unlist(beam_model_weights *w)
 {
+    if (has_masters(w))
+        free(w->stored.at);
     free(w->params.at);
     free(w->layer);
     *w = (beam_model_weights){0};

@@ -53,7 +53,11 @@ typedef struct {
 } beam_layer_weights;
 
 typedef struct {
-    beam_params params;
+    beam_params params; /* what the model computes with */
+    /* What is loaded, updated and saved: params itself or, where base weights train that are not wide, a list
+     * of its own with wide values of those, of which params has the rounded copies (Micikevicius et al. 2018,
+     * arXiv:1710.03740). */
+    beam_params stored;
     beam_layer_weights *layer;      /* [layers] */
     const beam_param *embed, *norm; /* [V,D] [D] */
     const beam_param *head;         /* [V,D]; the embedding itself when tied */
@@ -62,7 +66,8 @@ typedef struct {
     beam_tensor trained;            /* wide [n]: the values they belong to, in the same places */
 } beam_model_weights;
 
-/* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL. */
+/* Lists the parameters with their shapes and flags, without memory: data of values and gradients is NULL.
+ * real: what the model computes with. */
 beam_status beam_model_weights_list(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                     beam_dtype real);
 void beam_model_weights_unlist(beam_model_weights *w);
@@ -81,6 +86,9 @@ beam_status beam_model_weights_place(beam_model_weights *w, beam_backend *be);
 beam_status beam_model_weights_alloc(beam_model_weights *w, const beam_model_config *c, beam_scope scope,
                                      beam_backend *be);
 void beam_model_weights_free(beam_model_weights *w, beam_backend *be);
+
+/* Rounds the stored values to those that the model computes with, where these are others. */
+void beam_model_weights_round(const beam_model_weights *w, beam_backend *be);
 
 /* Where in the block of gradients those of `p` and of all parameters after it begin: its length if there are
  * none. */

@@ -30,11 +30,7 @@ beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_tensor
                             const beam_span *spans, int n_spans, beam_backend *be)
 {
     for (int i = 0; i < params.n; i++)
-        if ((params.at[i].flags & BEAM_TRAIN) && params.at[i].value.dtype != be->wide)
-            return BEAM_FAIL(BEAM_ECONFIG,
-                             "%s is kept in %s, which cannot be trained; train gates and routers only, or "
-                             "compute in float32",
-                             params.at[i].name, beam_dtype_name(params.at[i].value.dtype));
+        BEAM_ASSERT(!(params.at[i].flags & BEAM_TRAIN) || params.at[i].value.dtype == be->wide);
     const size_t list = (size_t)n_spans * sizeof *spans;
     *s = (beam_adamw_state){.params = params, .grads = grads, .spans = malloc(list + 1), .n_spans = n_spans};
     if (!s->spans)

@@ -43,7 +43,7 @@ fuzz() {
     export ASAN_OPTIONS="quarantine_size_mb=16:detect_leaks=$leaks"
     mkdir -p "build/fuzz/corpus/$1" build/fuzz/logs build/fuzz/found
     "build/fuzz/tests/fuzz/fuzz_$1" --write "build/fuzz/corpus/$1"
-    "build/fuzz/tests/fuzz/$1_fuzz" "$limit" -detect_leaks=$leaks -max_len=16384 -rss_limit_mb=2048 \
+    "build/fuzz/tests/fuzz/$1_fuzz" "$limit" -detect_leaks=$leaks -max_len=4096 -rss_limit_mb=2048 \
         -timeout=3600 -report_slow_units=3600 -artifact_prefix="build/fuzz/found/$1-" "build/fuzz/corpus/$1" \
         >"build/fuzz/logs/$1.log" 2>&1 ||
         echo "$1: stopped; see build/fuzz/logs/$1.log" >&2

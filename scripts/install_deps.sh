@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs the Debian 12 or Ubuntu 24.04 packages that building and testing need and that are not there yet.
-# As root or through sudo. Does nothing, quickly, when nothing is missing.
+# Installs the Debian 12 or Ubuntu 24.04 packages that building and testing need and that are not there yet, and those
+# that are named. As root or through sudo. Does nothing, quickly, when nothing is missing.
+#
+#     scripts/install_deps.sh [PACKAGE...]
 # shellcheck disable=SC2086  # lists of packages are split on purpose
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libopenblas-openmp-dev libhdf5-dev libzstd-dev
-libfyaml-dev libjansson-dev libssl-dev libcmocka-dev libopenmpi-dev openmpi-bin iproute2 strace"
+libfyaml-dev libjansson-dev libssl-dev libcmocka-dev libopenmpi-dev openmpi-bin iproute2 strace $*"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "install_deps: this is not Debian or Ubuntu; install the equivalents of:" $packages >&2

@@ -91,6 +91,8 @@ def _parser():
     add("--seed", type=int, default=42, help="of which rows are held out or taken (default: 42)")
     add("--max-bad-rows", type=_count, default=0, metavar="N", help="leave out up to N malformed rows")
     add("--processes", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="(default: one per core)")
+    add("--encoder", choices=("auto", "tokenizers"), default="auto",
+        help="tokenizers: not fastokens where both agree, and the template is rendered for every row")
     add("--show", type=_count, default=0, metavar="N", help="print N documents with the trained tokens marked")
     return p
 
@@ -98,7 +100,7 @@ def _parser():
 def _settings(o):
     return encode.Settings(tokenizer=o.tokenizer, template=o.chat_template, template_args=dict(o.template_arg),
                            date=o.date, train_on_prompt=o.train_on_prompt, mask_history=o.mask_history,
-                           max_length=o.max_length, too_long=o.too_long, eos=o.eos)
+                           max_length=o.max_length, too_long=o.too_long, eos=o.eos, encoder=o.encoder)
 
 
 def _plan(o):
@@ -125,7 +127,7 @@ def _write(path, documents, result):
     ids, loss, lengths = documents
     if not len(lengths):
         raise DataError(f"{path}: not written: no document is left for it")
-    tokenfile.write(path, ids, loss, lengths, result.vocab, result.tokenizer)
+    tokenfile.write(path, ids, loss, lengths, result.about.vocab, result.about.tokenizer)
     print(f"{path}: {len(lengths)} documents, {len(ids)} tokens, {loss.mean():.1%} of them trained")
     return {"file": str(path), "documents": len(lengths), "tokens": len(ids), "trained": int(loss.sum())}
 
@@ -139,7 +141,7 @@ def _report(plan, result):
     size = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     tokens = sum(len(part.ids) for part in result.parts)
     print(f"{len(result.bad)} malformed rows left out; {result.seconds:.1f} s, {size / 1e6 / result.seconds:.1f} MB/s, "
-          f"{tokens / result.seconds:.0f} tokens/s with {plan.processes} processes")
+          f"{tokens / result.seconds:.0f} tokens/s with {plan.processes} processes and {result.about.encoder}")
 
 
 def _prepare(o):
@@ -151,8 +153,8 @@ def _prepare(o):
         made.append(_write(o.valid_out, result.documents(True), result))
     chosen = {key: value for key, value in asdict(plan).items() if key not in ("inputs", "processes")}
     record = {"outputs": made, "inputs": [{"path": p, "weight": w, **c} for (p, w), c in zip(plan.inputs, result.counts)],
-              **chosen, "tokenizer": result.tokenizer,
-              "chat_template_sha256": result.template_hash, "bad_rows": result.bad}
+              **chosen, "tokenizer": result.about.tokenizer, "encoder": result.about.encoder,
+              "chat_template_sha256": result.about.template_hash, "bad_rows": result.bad}
     Path(o.out + ".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

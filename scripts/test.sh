@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test that this machine can run: the optimised build with all
-# tests, then the sanitizer build with the unit and operation tests, then the layer and format checks.
+# tests, then the sanitizer build with the unit and operation tests, then the kernels for GPUs through their compiler
+# if there is one, then the layer and format checks.
 # Stops at the first stage that fails; each stage names itself.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,6 +31,19 @@ mkdir -p build
 
 build_and_test cpu
 build_and_test asan
+
+# Kernels for GPUs ran above on the processor; the compiler for GPUs finds other faults, and says what registers they take.
+if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+    stage "cuda: compile"
+    cmake --preset cuda >build/cuda.log 2>&1 || { cat build/cuda.log; exit 1; }
+    cmake --build --preset cuda --target beam_kernels_cuda -j "$jobs"
+    ctest --preset cuda -R '^cuda\.registers$' --output-log build/cuda.ctest
+    summary="$summary
+cuda: compiled; $(grep -E 'tests passed' build/cuda.ctest)"
+else
+    summary="$summary
+cuda: not compiled (there is no nvcc)"
+fi
 
 stage "layers and format"
 ./scripts/check_layers.sh

@@ -110,7 +110,11 @@ beam_status beam_report_print(const beam_report *r, FILE *to)
 {
     if (r->evals > 0)
         BEAM_TRY(print(r, eval_table, to));
-    if (r->evals > 0 && r->runs > 0)
+    if (r->evals > 0 && r->models > 0)
+        putc('\n', to);
+    if (r->models > 0)
+        BEAM_TRY(beam_report_tasks_print(r, to));
+    if (r->evals + r->models > 0 && r->runs > 0)
         putc('\n', to);
     if (r->runs > 0)
         BEAM_TRY(print(r, run_table, to));
@@ -177,13 +181,23 @@ static void print_tiles(const beam_report *r, FILE *to)
     fputs("</div>\n", to);
 }
 
+/* ", 3 models in it" and the like; nothing of none. */
+static void print_count(FILE *to, const char **comma, int n, const char *what, const char *where)
+{
+    if (n == 0)
+        return;
+    fprintf(to, "%s%d %s%s%s", *comma, n, what, n == 1 ? "" : "s", where);
+    *comma = ", ";
+}
+
 static void print_lead(const beam_report *r, FILE *to)
 {
+    const char *comma = "";
     fputs("<p>", to);
-    if (r->evals > 0)
-        fprintf(to, "%d evaluation%s%s", r->evals, r->evals == 1 ? "" : "s", r->runs > 0 ? ", " : ".");
-    if (r->runs > 0)
-        fprintf(to, "%d training run%s.", r->runs, r->runs == 1 ? "" : "s");
+    print_count(to, &comma, r->evals, "evaluation", "");
+    print_count(to, &comma, r->models, "model", " in lm-evaluation-harness");
+    print_count(to, &comma, r->runs, "training run", "");
+    putc('.', to);
     if (r->evals > 0 && r->eval[0].result.data[0]) {
         fputs(" Evaluated on <code>", to);
         beam_html_text(to, r->eval[0].result.data);
@@ -243,6 +257,8 @@ static beam_status print_page(const beam_report *r, FILE *to)
     print_lead(r, to);
     if (r->evals > 0)
         BEAM_TRY(print_evals(r, to));
+    if (r->models > 0)
+        BEAM_TRY(beam_report_tasks(r, to));
     if (r->runs > 0)
         BEAM_TRY(print_runs(r, to));
     fprintf(to, "<footer>Made by beam %s.</footer>\n", BEAM_VERSION);

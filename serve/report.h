@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "data/lm_eval.h"
 #include "data/results.h"
 
 typedef struct {
@@ -16,12 +17,20 @@ typedef struct {
     beam_history history;
 } beam_report_run;
 
-/* The first evaluation is the base that the others are compared with. */
+/* A model in lm-evaluation-harness. */
+typedef struct {
+    char *name;
+    beam_lm_eval result;
+} beam_report_model;
+
+/* The first evaluation is the base that the others are compared with, and so is the first of the harness. */
 typedef struct {
     beam_report_eval *eval;
     int evals;
     beam_report_run *run;
     int runs;
+    beam_report_model *model;
+    int models;
 } beam_report;
 
 /* Of evaluation i against the base: loss - loss of the base, in nats; accuracy / accuracy of the base. NAN
@@ -32,10 +41,16 @@ double beam_report_retention(const beam_report *r, int i);
 /* Not all evaluations have as many targets as the base: they are hardly of the same text. */
 bool beam_report_mixed(const beam_report *r);
 
+/* A score's value / that of the base; NAN where the base has none, or where higher is not better. */
+double beam_report_task_retention(const beam_report *r, const beam_lm_eval_score *s);
+
+/* Not all models were asked as many questions of a task as the base, or with as many examples. */
+bool beam_report_tasks_mixed(const beam_report *r);
+
 /* A run's last evaluation, BEAM_EVAL_...; NAN if there was none. */
 double beam_report_last_eval(const beam_report_run *run, int column);
 
-/* One table of the evaluations, one of the runs, as text. BEAM_ENOMEM is the only failure. */
+/* Tables of the evaluations, the tasks and the runs, as text. BEAM_ENOMEM is the only failure. */
 beam_status beam_report_print(const beam_report *r, FILE *to);
 
 /* Writes the page with the guarantees of beam_file_write. */

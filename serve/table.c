@@ -1,7 +1,6 @@
 #include "serve/table.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "serve/chart.h"
 #include "serve/html.h"
@@ -19,28 +18,36 @@ static int count_columns(const beam_table *t)
     return n;
 }
 
+static int longer(int width, const char *text)
+{
+    const int n = beam_characters(text);
+    return n > width ? n : width;
+}
+
+static void print_cell(FILE *to, const char *text, int width)
+{
+    fprintf(to, "  %*s%s", width - beam_characters(text), "", text);
+}
+
 void beam_table_text(const beam_table *t, FILE *to)
 {
     int width = beam_characters(t->title);
-    for (int i = 0; i < t->rows; i++) {
-        const int n = beam_characters(t->row[i].name);
-        width = n > width ? n : width;
-    }
+    for (int i = 0; i < t->rows; i++)
+        width = longer(width, t->row[i].name);
     const int columns = count_columns(t);
-    size_t column[BEAM_TABLE_COLUMNS];
+    int column[BEAM_TABLE_COLUMNS];
     print_name(to, t->title, width);
     for (int c = 0; c < columns; c++) {
-        column[c] = strlen(t->header[c]);
+        column[c] = beam_characters(t->header[c]);
         for (int i = 0; i < t->rows; i++)
-            if (strlen(t->row[i].cell[c]) > column[c])
-                column[c] = strlen(t->row[i].cell[c]);
-        fprintf(to, "  %*s", (int)column[c], t->header[c]);
+            column[c] = longer(column[c], t->row[i].cell[c]);
+        print_cell(to, t->header[c], column[c]);
     }
     putc('\n', to);
     for (int i = 0; i < t->rows; i++) {
         print_name(to, t->row[i].name, width);
         for (int c = 0; c < columns; c++)
-            fprintf(to, "  %*s", (int)column[c], t->row[i].cell[c]);
+            print_cell(to, t->row[i].cell[c], column[c]);
         putc('\n', to);
     }
 }
@@ -49,12 +56,16 @@ void beam_table_html(const beam_table *t, FILE *to)
 {
     const int columns = count_columns(t);
     fprintf(to, "<table>\n<thead><tr><th scope=\"col\">%s</th>", t->title);
-    for (int c = 0; c < columns; c++)
-        fprintf(to, "<th scope=\"col\">%s</th>", t->header[c]);
+    for (int c = 0; c < columns; c++) {
+        fputs("<th scope=\"col\">", to);
+        beam_html_text(to, t->header[c]);
+        fputs("</th>", to);
+    }
     fputs("</tr></thead>\n<tbody>\n", to);
     for (int i = 0; i < t->rows; i++) {
         fputs("<tr><th scope=\"row\">", to);
-        beam_series_swatch(to, t->row[i].series, t->lines);
+        if (t->row[i].series >= 0)
+            beam_series_swatch(to, t->row[i].series, t->lines);
         beam_html_text(to, t->row[i].name);
         fputs("</th>", to);
         for (int c = 0; c < columns; c++)

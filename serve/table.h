@@ -10,7 +10,7 @@ enum { BEAM_TABLE_COLUMNS = 9 }; /* besides the name */
 
 typedef struct {
     const char *name;
-    int series; /* of serve/chart.h, whose mark stands at the name on a page */
+    int series; /* of serve/chart.h, whose mark stands at the name on a page; < 0: none */
     char cell[BEAM_TABLE_COLUMNS][24];
 } beam_table_row;
 
@@ -22,7 +22,7 @@ typedef struct {
     int rows;
 } beam_table;
 
-/* Aligned columns of text; the cells are ASCII. */
+/* Aligned columns of text. */
 void beam_table_text(const beam_table *t, FILE *to);
 
 /* <table>...</table> */

@@ -107,6 +107,7 @@ static beam_status timed_step(beam_model *m, beam_adamw_state *adamw, const beam
     BEAM_TRY(beam_sync(be));
     const double backward = beam_seconds();
     beam_adamw_step(adamw, be, &args);
+    beam_model_round(m);
     BEAM_TRY(beam_sync(be));
     t[0] = forward - start;
     t[1] = backward - forward;

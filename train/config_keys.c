@@ -26,8 +26,8 @@ const beam_key beam_key_table[BEAM_KEYS] = {
      .help = "Where the work runs: the processor (`cpu`) or a GPU (`cuda`). `auto`: a GPU where this machine "
              "has one for every rank and the program has code for it."},
     {KEY(bf16), .kind = BEAM_KEY_CHOICE, .choices = "auto false true", .initial = "auto",
-     .help = "`true`: weights and activations in bfloat16 on a GPU, with `trainable: masks` or "
-             "`masks+router`. Processors compute in float32 whatever is said here; `true` is accepted with a "
+     .help = "`true`: weights and activations in bfloat16 on a GPU; weights that train are kept in float32 "
+             "besides. Processors compute in float32 whatever is said here; `true` is accepted with a "
              "warning."},
     {KEY(threads), .kind = BEAM_KEY_INT, RANGE(0, 4096), .initial = "0",
      .help = "Processor threads; 0: all cores. Does not change results."},

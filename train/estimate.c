@@ -74,10 +74,6 @@ beam_status beam_estimate_make(const beam_config *c, int ranks, beam_estimate *o
     *out = (beam_estimate){0};
     BEAM_TRY(check_tokens(c));
     out->place = place_of(c);
-    if (out->place.real == BEAM_BF16 && c->trainable == BEAM_TRAIN_ALL)
-        return BEAM_FAIL(BEAM_ECONFIG,
-                         "trainable: all needs weights in float32; leave bf16 out, or train masks "
-                         "or masks+router");
     BEAM_TRY(beam_model_source_config(c->model_name_or_path, &gates, &out->model));
     BEAM_TRY(beam_model_count(&out->count, &out->model));
     BEAM_TRY(measure_train(c, &out->model, ranks, &out->train));

@@ -1,6 +1,7 @@
 /* Which base model this is, by a hash of its numbers, and whether an adapter belongs to it. */
 #include <string.h>
 
+#include "core/bf16.h"
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
@@ -28,7 +29,8 @@ static beam_status read_numbers(const base_reader *r, const beam_param *p, int64
     return beam_tensor_get_f32(r->be, beam_rows(flat, first, n), out);
 }
 
-/* Mixes a sample of one parameter's values, spread over all of it, into the hash. */
+/* Mixes a sample of one parameter's values, spread over all of it, into the hash: rounded to bfloat16, so
+ * that a base model is the same whether it is held in that type or in float32. */
 static beam_status mix_values(const base_reader *r, const beam_param *p, uint64_t *hash)
 {
     enum { PIECES = 8, PIECE = 16 };
@@ -37,8 +39,9 @@ static beam_status mix_values(const base_reader *r, const beam_param *p, uint64_
         float values[PIECE] = {0};
         BEAM_TRY(read_numbers(r, p, (n - piece) * i / (PIECES - 1), piece, values));
         for (int64_t j = 0; j < piece; j++) {
+            const float rounded = beam_bf16_to_f32(beam_f32_to_bf16(values[j]));
             uint32_t bits;
-            memcpy(&bits, &values[j], sizeof bits);
+            memcpy(&bits, &rounded, sizeof bits);
             *hash = beam_random_bits(*hash, bits, (uint64_t)j);
         }
     }

@@ -50,8 +50,9 @@ static void add_moe(beam_flops *f, const beam_model_config *c, beam_scope scope,
     const double masks = c->mask.present ? 2.0 * (double)(c->hidden_size * c->experts) : 0;
     const double expert = mlp(c, c->moe_intermediate_size);
     const double wgrad = scope == BEAM_SCOPE_ALL ? 1 : 0;
-    const double run = scope == BEAM_SCOPE_NONE || !c->mask.present ? active : (double)c->top_k;
-    f->forward += run * expert + shared(c) + router(c) + masks;
+    f->forward += active * expert + shared(c) + router(c) + masks;
+    if (scope != BEAM_SCOPE_NONE && c->mask.present)
+        f->backward += ((double)c->top_k - active + (below ? 0 : active / 3)) * expert;
     if (below)
         f->backward += (active * expert + shared(c)) * (1 + wgrad) + router(c) + masks;
     if (scope >= BEAM_SCOPE_MASKS)

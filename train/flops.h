@@ -11,9 +11,9 @@ typedef struct {
 } beam_flops;
 
 /* One token of a pass over sequences of `sequence` tokens, when `active` of the K candidates are kept. Where
- * masks train, the forward pass computes all candidates, dgrad (and wgrad where `scope` trains the
- * experts) the kept ones; recomputation (gradient checkpointing) does not count. Without training only kept
- * experts run, forward. */
+ * masks train, the backward pass makes of dropped candidates what their gates need, which is as much work as
+ * their forward pass; dgrad (and wgrad where `scope` trains the experts) is of kept ones. Recomputation
+ * (gradient checkpointing) does not count. */
 beam_flops beam_flops_of(const beam_model_config *c, beam_scope scope, double sequence, double active);
 
 #endif

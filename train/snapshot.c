@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/load.h"
+
 enum { KINDS = 3 };
 
 static void add(beam_snapshot *s, beam_snapshot_kind kind, const char *name, beam_tensor t)
@@ -14,6 +16,7 @@ static void add(beam_snapshot *s, beam_snapshot_kind kind, const char *name, bea
     s->kind[s->n] = kind;
     s->device[s->n] = t;
     s->arrays[s->n] = (beam_array){.name = s->names[s->n], .tensor = t};
+    s->arrays[s->n].tensor.dtype = beam_wide_of(t.dtype);
     s->n++;
 }
 
@@ -78,15 +81,23 @@ void beam_snapshot_close(beam_snapshot *s)
 beam_status beam_snapshot_download(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be)
 {
     for (int i = 0; i < s->n; i++)
-        if (s->kind[i] == kind)
+        if (s->kind[i] == kind) {
+            BEAM_ASSERT(s->device[i].dtype != BEAM_BF16);
             beam_download(be, s->arrays[i].tensor.data, s->device[i]);
+        }
     return beam_sync(be);
 }
 
 beam_status beam_snapshot_upload(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be)
 {
-    for (int i = 0; i < s->n; i++)
-        if (s->kind[i] == kind)
-            beam_upload(be, s->device[i], s->arrays[i].tensor.data);
+    for (int i = 0; i < s->n; i++) {
+        const void *from = s->arrays[i].tensor.data;
+        if (s->kind[i] != kind)
+            continue;
+        if (s->device[i].dtype == BEAM_BF16)
+            BEAM_TRY(beam_tensor_set_f32(be, s->device[i], from));
+        else
+            beam_upload(be, s->device[i], from);
+    }
     return be->status;
 }

@@ -11,7 +11,7 @@
 typedef enum { BEAM_SNAPSHOT_VALUE, BEAM_SNAPSHOT_MOMENT1, BEAM_SNAPSHOT_MOMENT2 } beam_snapshot_kind;
 
 typedef struct {
-    beam_array *arrays;       /* [n] in host memory: value/NAME, adam_m/NAME, adam_v/NAME */
+    beam_array *arrays;       /* [n] wide, in host memory: value/NAME, adam_m/NAME, adam_v/NAME */
     beam_tensor *device;      /* [n] where each one passes: values where they live, moments through the
                                  gradients */
     beam_snapshot_kind *kind; /* [n] */
@@ -27,7 +27,7 @@ beam_status beam_snapshot_open(beam_snapshot *s, beam_params params, unsigned fl
 void beam_snapshot_close(beam_snapshot *s);
 
 /* The arrays of a kind, between device and host. Moments are those in the gradients' places then. Both wait.
- */
+ * Values that are bfloat16 on the device are rounded on their way there; none of them comes back. */
 beam_status beam_snapshot_download(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be);
 beam_status beam_snapshot_upload(const beam_snapshot *s, beam_snapshot_kind kind, beam_backend *be);
 

@@ -56,7 +56,8 @@ beam_status beam_run_find(const char *run, beam_run_info *info);
 beam_status beam_model_source_run(const char *run, int64_t max_tokens, beam_backend *be, beam_model **out,
                                   beam_run_info *info);
 
-/* A hash of shapes and of the first numbers of every base parameter, as loaded: to notice another model. */
+/* A hash of the shapes and of a sample of the numbers of every base parameter, as loaded and rounded to
+ * bfloat16: to notice another model. The same whatever type they are held in. */
 beam_status beam_model_source_fingerprint(beam_model *m, uint64_t *out);
 
 /* The safetensors file of the folder `adapter`; BEAM_EMODEL if there is none. */

@@ -103,6 +103,7 @@ static beam_status read_snapshot(const beam_trainer *t, const char *path, const 
 static beam_status upload(beam_trainer *t, const beam_snapshot *s)
 {
     BEAM_TRY(beam_snapshot_upload(s, BEAM_SNAPSHOT_VALUE, &t->backend));
+    beam_model_round(t->model);
     beam_model_zero_grads(t->model); /* a moment's padding is zero */
     for (int i = 0; i < MOMENTS; i++) {
         BEAM_TRY(beam_snapshot_upload(s, moments[i].kind, &t->backend));

@@ -203,6 +203,7 @@ static beam_status update(beam_trainer *t, const beam_step_result *r)
     };
     beam_adamw_step(&t->adamw, &t->backend, &args);
     beam_sum_gather(&t->sum, beam_model_values(t->model));
+    beam_model_round(t->model);
     const bool controlled = beam_model_rule(t->model).masks && !isnan(c->mask.target_active);
     return controlled ? follow_target(t, r->avg_active) : BEAM_OK;
 }

@@ -180,12 +180,9 @@ static beam_status agree_on_settings(const beam_trainer *t)
     const beam_config *c = t->config;
     const uint64_t backend =
         beam_random_bits(beam_hash_string(t->backend.ops->name), (uint64_t)t->backend.real, 0);
-    const bool again =
-        c->expert_parallel > 1 && c->gradient_checkpointing; /* rows of experts are sent again */
     BEAM_TRY(beam_comm_agree(t->comm, "the version of beam", beam_hash_string(BEAM_VERSION)));
     BEAM_TRY(beam_comm_agree(t->comm, "the configuration", t->state.config_hash));
     BEAM_TRY(beam_comm_agree(t->comm, "backend and bf16", backend));
-    BEAM_TRY(beam_comm_agree(t->comm, "gradient_checkpointing", again));
     return beam_comm_agree(t->comm, "when to evaluate and save", hash_of_occasions(c));
 }
 

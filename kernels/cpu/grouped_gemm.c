@@ -12,11 +12,12 @@ enum {
     WGRAD_WIDE = 256,
 };
 
-static void multiply(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                     const beam_route *route, beam_rows_of rows)
+static void multiply(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                     beam_rows_of rows)
 {
-    const int64_t n = c.dim[1], m = a.dim[1];
-    const int64_t high = c.dim[0] < MANY ? HIGH : 2 * HIGH;
+    const bool tb = p->tb;
+    const int64_t n = p->c.dim[1], m = p->a.dim[1];
+    const int64_t high = p->c.dim[0] < MANY ? HIGH : 2 * HIGH;
     if (n == 0)
         return;
     int64_t drawn = 0;
@@ -26,22 +27,26 @@ static void multiply(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor
             .route = route, .rows = rows, .height = high, .parts = (n + WIDE - 1) / WIDE, .drawn = &drawn};
         while (beam_row_tile_next(&t)) {
             const int64_t j = t.part * WIDE, width = n - j < WIDE ? n - j : WIDE;
-            const real *weight = beam_real(b) + t.expert * n * m + (tb ? j * m : j);
-            beam_blas_gemm(false, tb, t.end - t.begin, width, m, 1, beam_real(a) + t.begin * m, m, weight,
-                           tb ? m : n, 0, beam_real(c) + t.begin * n + j, n);
+            const real *weight = beam_real(p->b) + t.expert * n * m + (tb ? j * m : j);
+            beam_blas_gemm(false, tb, t.end - t.begin, width, m, 1, beam_real(p->a) + t.begin * m, m, weight,
+                           tb ? m : n, 0, beam_real(p->c) + t.begin * n + j, n);
         }
     }
 }
 
 /* OpenBLAS rounds a row by where it stands among the others, so kept and dropped rows never share a tile: a
  * kept row has the same bits whether the dropped ones are computed or not. */
-void beam_cpu_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                           const beam_route *route, beam_rows_of rows)
+void beam_cpu_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                           beam_rows_of rows)
 {
+    if (p->x.data)
+        beam_cpu_route_gather(be, p->a, p->x, route, rows);
     if (rows != BEAM_ROWS_DROPPED)
-        multiply(be, c, a, b, tb, route, BEAM_ROWS_KEPT);
+        multiply(be, p, route, BEAM_ROWS_KEPT);
     if (rows != BEAM_ROWS_KEPT)
-        multiply(be, c, a, b, tb, route, BEAM_ROWS_DROPPED);
+        multiply(be, p, route, BEAM_ROWS_DROPPED);
+    if (p->act.data)
+        beam_cpu_swiglu(be, p->act, p->c, route, rows);
 }
 
 void beam_cpu_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

@@ -118,23 +118,23 @@ void beam_cpu_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y,
     }
 }
 
-void beam_cpu_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                                 beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+void beam_cpu_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route, beam_mask_form form)
 {
-    const int64_t tokens = dy.dim[0], D = dy.dim[1], K = route->expert.dim[1];
-    const int32_t *row = beam_i32(route->row);
+    const int64_t pairs = beam_count(route->expert), experts = route->kept.dim[0];
 #pragma omp parallel for num_threads(be->threads) schedule(static)
-    for (int64_t t = 0; t < tokens; t++) {
-        const real *d = beam_real(dy) + t * D;
-        for (int64_t r = t * K; r < (t + 1) * K; r++) {
-            real w;
-            beam_real(dpair)[r] = beam_dot(d, beam_real(rows_y) + row[r] * D, D);
-            if (!drows.data || !pair_weight(&w, route, r, form))
-                continue;
-            real *out = beam_real(drows) + row[r] * D; /* may be the row of rows_y just read */
-#pragma omp simd
-            for (int64_t i = 0; i < D; i++)
-                out[i] = w * d[i];
-        }
+    for (int64_t r = 0; r < pairs; r++) {
+        real w;
+        const bool runs = pair_weight(&w, route, r, form) && beam_i32(route->expert)[r] < experts;
+        beam_real(rows)[beam_i32(route->row)[r]] = runs ? w : 0;
     }
+}
+
+void beam_cpu_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                          beam_rows_of rows)
+{
+    const int64_t n = beam_count(route->expert), experts = route->kept.dim[0];
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t r = 0; r < n; r++)
+        if (in_rows(route, r, rows) && beam_i32(route->expert)[r] < experts)
+            beam_real(pairs)[r] = beam_real(numbers)[beam_i32(route->row)[r]];
 }

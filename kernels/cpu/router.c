@@ -1,4 +1,6 @@
 /* The base model's router: probabilities, the top-k candidates of each token, and their gradients. */
+#include <float.h>
+
 #include "kernels/cpu/columns.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/real.h"
@@ -18,10 +20,14 @@ static void softmax(real *prob, const real *logit, int64_t n)
         prob[e] /= sum;
 }
 
+/* The lowest logit that is told apart. OpenMP's search for a maximum begins with minus infinity (gcc) or with
+ * the lowest finite number (clang), and what lies below its begin would not be found again. */
+static const real lowest = -(real)FLT_MAX;
+
 /* The largest of left[n] that is not NaN. */
 static real largest(const real *left, int64_t n)
 {
-    real high = -(real)INFINITY;
+    real high = lowest;
 #pragma omp simd reduction(max : high)
     for (int64_t e = 0; e < n; e++)
         high = left[e] > high ? left[e] : high;
@@ -49,13 +55,13 @@ static void drop_groups(real *left, int64_t n, int groups, int drop)
 
 /* The k largest of logit[n] that the rule allows into expert[k], best first, equal ones in the order of ids.
  * The order of logits is that of the probabilities, without the ties that rounding and underflow add to
- * those. NaN counts as the lowest logit: ids stay valid and distinct, and the NaN probabilities carry the
- * error on to the loss. left[n] is scratch: the logits not taken yet, NaN where taken, which is never the
- * largest and equals nothing. */
+ * those. NaN counts as the lowest logit, and so does minus infinity: ids stay valid and distinct, and the NaN
+ * probabilities carry the error on to the loss. left[n] is scratch: the logits not taken yet, NaN where
+ * taken, which is never the largest and equals nothing. */
 static void topk(int32_t *expert, int64_t k, const real *logit, int64_t n, beam_router_rule rule, real *left)
 {
     for (int64_t e = 0; e < n; e++)
-        left[e] = isnan(logit[e]) ? -(real)INFINITY : logit[e];
+        left[e] = logit[e] > lowest ? logit[e] : lowest;
     drop_groups(left, n, rule.groups, rule.groups - rule.kept_groups);
     for (int64_t i = 0; i < k; i++) {
         const real high = largest(left, n);

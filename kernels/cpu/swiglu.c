@@ -57,18 +57,11 @@ void beam_cpu_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const
     }
 }
 
-void beam_cpu_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                          const beam_route *route, beam_rows_of rows)
+void beam_cpu_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up)
 {
-    const int64_t width = dy.dim[1];
-    int64_t drawn = 0;
-#pragma omp parallel num_threads(be->threads)
-    {
-        beam_row_tile t = {
-            .route = route, .rows = rows, .total = dy.dim[0], .height = HIGH, .parts = 1, .drawn = &drawn};
-        while (beam_row_tile_next(&t))
-            for (int64_t r = t.begin; r < t.end; r++)
-                row_backward(beam_real(dgate_up) + 2 * r * width, beam_real(dy) + r * width,
-                             beam_real(gate_up) + 2 * r * width, width);
-    }
+    const int64_t rows = dy.dim[0], width = dy.dim[1];
+#pragma omp parallel for num_threads(be->threads) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        row_backward(beam_real(dgate_up) + 2 * r * width, beam_real(dy) + r * width,
+                     beam_real(gate_up) + 2 * r * width, width);
 }

@@ -101,7 +101,7 @@ static __global__ void __launch_bounds__(attention_threads)
     /* Backwards: the tiles that see most come first. */
     const int head = static_cast<int>(blockIdx.x) % in.heads;
     sequence_block queries;
-    if (!find_block(&queries, in, shape::queries, numbers - 1 - blockIdx.x / in.heads))
+    if (!find_block(&queries, in, shape::queries, numbers - 1 - blockIdx.x / static_cast<unsigned>(in.heads)))
         return;
     const int end = queries.at + queries.n;
     int at = first_seen(in, queries) / shape::keys * shape::keys;

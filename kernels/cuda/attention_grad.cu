@@ -87,7 +87,7 @@ static __global__ void __launch_bounds__(attention_threads, 1)
 
     const int head = static_cast<int>(blockIdx.x) % in.heads;
     sequence_block queries;
-    if (!find_block(&queries, in, shape::owned, numbers - 1 - blockIdx.x / in.heads))
+    if (!find_block(&queries, in, shape::owned, numbers - 1 - blockIdx.x / static_cast<unsigned>(in.heads)))
         return;
     const int end = queries.at + queries.n;
     const int64_t row = (queries.begin + queries.at) * in.heads + head;
@@ -151,7 +151,7 @@ static __global__ void __launch_bounds__(attention_threads, 1)
 
     const int group = static_cast<int>(blockIdx.x) % in.groups;
     sequence_block keys;
-    if (!find_block(&keys, in, shape::owned, blockIdx.x / in.groups))
+    if (!find_block(&keys, in, shape::owned, blockIdx.x / static_cast<unsigned>(in.groups)))
         return;
     /* From the first query that sees the first key to the last that sees the last. */
     const int begin = keys.at / n * n, end = min(keys.length, keys.at + keys.n - 1 + in.window);

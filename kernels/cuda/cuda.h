@@ -93,8 +93,7 @@ void beam_cuda_attention_grad(beam_backend *be, beam_tensor dq, beam_tensor dk, 
                               beam_tensor k, beam_tensor v, beam_sequences seq, beam_attention_rule rule);
 void beam_cuda_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, const beam_route *route,
                       beam_rows_of rows);
-void beam_cuda_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                           const beam_route *route, beam_rows_of rows);
+void beam_cuda_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up);
 void beam_cuda_cross_entropy(beam_backend *be, beam_tensor logits, beam_tensor target, beam_tensor loss,
                              beam_tensor correct, double grad_scale, bool want_grad);
 void beam_cuda_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher, beam_tensor target,
@@ -129,10 +128,14 @@ void beam_cuda_route_gather_grad(beam_backend *be, beam_tensor dx, beam_tensor d
                                  beam_rows_of rows);
 void beam_cuda_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y, const beam_route *route,
                              beam_mask_form form);
-void beam_cuda_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                                  beam_tensor rows_y, const beam_route *route, beam_mask_form form);
-void beam_cuda_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                            const beam_route *route, beam_rows_of rows);
+void beam_cuda_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route,
+                             beam_mask_form form);
+void beam_cuda_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                           beam_rows_of rows);
+void beam_cuda_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                         beam_tensor gate_up, const beam_route *route, beam_rows_of rows);
+void beam_cuda_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                            beam_rows_of rows);
 void beam_cuda_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,
                              const beam_route *route, beam_rows_of rows);
 void beam_cuda_expert_peaks(beam_backend *be, beam_tensor peak, beam_tensor rows_out, beam_tensor counted,

@@ -60,7 +60,7 @@ static __global__ void embed_grad_kernel(float *dtable, const T *dy, const int32
 
 void beam_cuda_embed(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id)
 {
-    with_type(be->real, [&](auto element) {
+    with_type(y.dtype, [&](auto element) {
         using T = decltype(element);
         launch(be, embed_kernel<T>, grid_of(y.dim[0], 1), threads_per_block, 0, data_of<T>(y),
                data_of<T>(table), data_of<int32_t>(id), y.dim[0], y.dim[1], table.dim[0],

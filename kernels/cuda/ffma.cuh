@@ -17,8 +17,8 @@ template <class A, class B> struct ffma_tiles {
     static constexpr size_t shared_bytes = 4 * deep * line * sizeof(float);
 
     /* This thread's two runs of 4 numbers of the 128 x 16, along the lines of the factor. */
-    template <class T>
-    static __device__ void fetch(pack<float, 4> x[2], const factor<T> &f, int outer_end, int k, int k_end)
+    template <class Factor>
+    static __device__ void fetch(pack<float, 4> x[2], const Factor &f, int outer_end, int k, int k_end)
     {
         for (int i = 0; i < 2; i++) {
             const int run = static_cast<int>(threadIdx.x) + threads * i;
@@ -26,7 +26,7 @@ template <class A, class B> struct ffma_tiles {
                       inner = k + (f.along ? run % 4 * 4 : run / 32);
             const int left =
                 f.along ? (outer < outer_end ? k_end - inner : 0) : (inner < k_end ? outer_end - outer : 0);
-            const T *from = f.address(outer, inner);
+            const auto *from = f.address(outer, inner);
             if (f.aligned && left >= 4)
                 x[i] = load<4>(from);
             else
@@ -64,7 +64,8 @@ template <class A, class B> struct ffma_tiles {
         }
     }
 
-    template <class Out> static __device__ void run(void *shared, const tile_product<A, B> &p, const Out &out)
+    template <class Product, class Out>
+    static __device__ void run(void *shared, const Product &p, const Out &out)
     {
         float *const buffer = static_cast<float *>(shared);
         float sum[8][8] = {};

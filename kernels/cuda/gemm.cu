@@ -22,9 +22,11 @@ static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
     const int row = at % high * tile_size, column = at / high * tile_size;
     const int k = static_cast<int>(blockIdx.y) * s.chunk, left = s.k - k;
     c.c += blockIdx.y * static_cast<int64_t>(s.m) * s.n + row * c.step + column;
-    Tiles::run(shared,
-               {a.from(row, k), b.from(column, k), s.m - row, s.n - column, left < s.chunk ? left : s.chunk},
-               c);
+    Tiles::run(
+        shared,
+        tile_product<factor<typename Tiles::a_type>, factor<typename Tiles::b_type>>{
+            a.from(row, k), b.from(column, k), s.m - row, s.n - column, left < s.chunk ? left : s.chunk},
+        c);
 }
 
 template <class T>

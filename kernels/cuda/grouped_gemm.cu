@@ -10,14 +10,30 @@ struct expert_shape {
     int n, m; /* b[e] is [m,n], or [n,m] transposed */
 };
 
+/* Rows of a: row r is line r (pair NULL), or line pair[r] / top_k. */
+template <class T> struct row_source {
+    factor<T> lines;
+    const int32_t *pair;
+    int top_k;
+
+    /* The block's tile of rows from `row` to `end`; line[tile_size] in its shared memory is room. */
+    __device__ gathered<T> gather(int *line, int row, int end) const
+    {
+        for (int i = static_cast<int>(threadIdx.x); i < tile_size; i += static_cast<int>(blockDim.x))
+            line[i] = row + i < end ? pair[row + i] / top_k : 0;
+        __syncthreads();
+        return {lines.at, lines.step, lines.aligned, line};
+    }
+};
+
 /* Tiles of an expert stand next to each other, those of the same rows first, so that blocks which run at the
  * same time share rows and weights in the L2 cache. */
-template <class Tiles, class T>
+template <class Tiles, class T, bool Gathered>
 static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
-    grouped_kernel(tile_output<T> c, factor<T> a, factor<T> b, row_groups groups, expert_shape s)
+    grouped_kernel(swiglu_output<T> c, row_source<T> a, factor<T> b, row_groups groups, expert_shape s)
 {
     BEAM_SHARED_DYNAMIC(unsigned char, shared);
-    int *const ends = reinterpret_cast<int *>(shared + Tiles::shared_bytes);
+    int *const line = reinterpret_cast<int *>(shared + Tiles::shared_bytes), *const ends = line + tile_size;
     count_tiles(ends, groups);
     const int n = groups.count(), wide = (s.n + tile_size - 1) / tile_size;
     const int64_t tiles = static_cast<int64_t>(ends[n - 1]) * wide;
@@ -26,11 +42,14 @@ static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
         const int g = group_of_tile(ends, n, high);
         const row_range r = groups.group(g);
         const int row = r.begin + (high - (g > 0 ? ends[g - 1] : 0)) * tile_size;
-        factor<T> weight = b;
+        factor<T> weight = b.from(column, 0);
         weight.at += static_cast<int64_t>(groups.expert(g)) * s.n * s.m;
-        tile_output<T> out = c;
-        out.c += row * c.step + column;
-        Tiles::run(shared, {a.from(row, 0), weight.from(column, 0), r.end - row, s.n - column, s.m}, out);
+        const swiglu_output<T> out = c.from(row, column);
+        const int rows = r.end - row, columns = s.n - column;
+        if constexpr (Gathered)
+            Tiles::run(shared, tile_product{a.gather(line, row, r.end), weight, rows, columns, s.m}, out);
+        else
+            Tiles::run(shared, tile_product{a.lines.from(row, 0), weight, rows, columns, s.m}, out);
     }
 }
 
@@ -47,42 +66,68 @@ static __global__ void __launch_bounds__(Tiles::threads, Tiles::blocks)
         return;
     dw.c += (blockIdx.z * static_cast<int64_t>(s.n) + row) * s.m + column;
     Tiles::run(shared,
-               {dy.from(row, r.begin), x.from(column, r.begin), s.n - row, s.m - column, r.end - r.begin},
+               tile_product{dy.from(row, r.begin), x.from(column, r.begin), s.n - row, s.m - column,
+                            r.end - r.begin},
                dw);
 }
 
 template <class Tiles, class T>
-static void run_grouped(beam_backend *be, tile_output<T> c, factor<T> a, factor<T> b, int64_t rows,
-                        const row_groups &groups, expert_shape s)
+static void run_grouped(beam_backend *be, const swiglu_output<T> &c, const row_source<T> &a, factor<T> b,
+                        int64_t rows, const row_groups &groups, expert_shape s)
 {
     const int64_t most = (tiles_of(rows) + groups.count()) * tiles_of(s.n);
     const int64_t blocks = min(most, static_cast<int64_t>(Tiles::blocks) * beam_cuda_processors(be));
-    launch(be, grouped_kernel<Tiles, T>, dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads),
-           Tiles::shared_bytes + static_cast<size_t>(groups.count()) * sizeof(int), c, a, b, groups, s);
+    launch(be, a.pair ? grouped_kernel<Tiles, T, true> : grouped_kernel<Tiles, T, false>,
+           dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads),
+           Tiles::shared_bytes + (tile_size + static_cast<size_t>(groups.count())) * sizeof(int), c, a, b,
+           groups, s);
 }
 
-void beam_cuda_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                            const beam_route *route, beam_rows_of rows)
+template <class T> static row_source<T> source_of(const beam_grouped_product *p, const beam_route *route)
 {
-    const int64_t n = c.dim[1], m = a.dim[1];
+    const bool gathers = p->x.data != nullptr;
+    return {factor_of<T>(gathers ? p->x.data : p->a.data, p->a.dim[1], true),
+            gathers ? data_of<int32_t>(route->pair) : nullptr,
+            gathers ? static_cast<int>(route->expert.dim[1]) : 1};
+}
+
+/* Returns whether the activation is made, too. */
+static bool multiply(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                     beam_rows_of rows)
+{
+    const int64_t n = p->c.dim[1], m = p->a.dim[1];
     const row_groups groups = groups_of(route, rows);
     const expert_shape s = {static_cast<int>(n), static_cast<int>(m)};
-    if (c.dim[0] == 0 || n == 0 || be->status || beam_cuda_wgmma_grouped(be, c, a, b, tb, route, rows))
-        return;
+    if (beam_cuda_wgmma_grouped(be, p, route, rows))
+        return act_of_tiles(p) != nullptr;
+    bool made = false;
     with_type(be->real, [&](auto element) {
         using T = decltype(element);
-        const tile_output<T> to = output_to<T>(c.data, n, 1, 0);
-        const factor<T> x = factor_of<T>(a.data, m, true), weight = factor_of<T>(b.data, tb ? m : n, tb);
+        swiglu_output<T> to = {output_to<T>(p->c.data, n, 1, 0), nullptr};
+        const row_source<T> x = source_of<T>(p, route);
+        const factor<T> weight = factor_of<T>(p->b.data, p->tb ? m : n, p->tb);
         if constexpr (std::is_same_v<T, bf16>)
-            if (to.aligned && x.aligned && weight.aligned) {
-                if (tb)
-                    run_grouped<mma_tiles<true, true>>(be, to, x, weight, c.dim[0], groups, s);
+            if (to.aligned && x.lines.aligned && weight.aligned) {
+                to.act = act_of_tiles(p);
+                made = to.act != nullptr;
+                if (p->tb)
+                    run_grouped<mma_tiles<true, true>>(be, to, x, weight, p->c.dim[0], groups, s);
                 else
-                    run_grouped<mma_tiles<true, false>>(be, to, x, weight, c.dim[0], groups, s);
+                    run_grouped<mma_tiles<true, false>>(be, to, x, weight, p->c.dim[0], groups, s);
                 return;
             }
-        run_grouped<ffma_tiles<T, T>>(be, to, x, weight, c.dim[0], groups, s);
+        run_grouped<ffma_tiles<T, T>>(be, to, x, weight, p->c.dim[0], groups, s);
     });
+    return made;
+}
+
+void beam_cuda_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                            beam_rows_of rows)
+{
+    if (p->c.dim[0] == 0 || p->c.dim[1] == 0 || be->status)
+        return;
+    if (!multiply(be, p, route, rows) && p->act.data)
+        beam_cuda_swiglu(be, p->act, p->c, route, rows);
 }
 
 void beam_cuda_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

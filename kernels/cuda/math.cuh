@@ -10,4 +10,10 @@ __device__ inline float sigmoid(float x)
     return 1 / (1 + expf(-x));
 }
 
+/* silu(gate) up. */
+__device__ inline float silu_times(float gate, float up)
+{
+    return gate * (sigmoid(gate) * up);
+}
+
 #endif

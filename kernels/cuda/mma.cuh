@@ -32,9 +32,21 @@ template <bool AlongA, bool AlongB> struct mma_tiles {
         return static_cast<int>(threadIdx.x);
     }
 
-    /* Starts the copy of 128 x 64 numbers, those behind the ends as 0. */
+    template <bool Along> static __device__ const bf16 *place(const factor<bf16> &f, int64_t outer, int64_t k)
+    {
+        return f.at + (Along ? outer * f.step + k : k * f.step + outer);
+    }
+
     template <bool Along>
-    static __device__ void copy(unsigned char *to, const factor<bf16> &f, int outer_end, int k, int k_end)
+    static __device__ const bf16 *place(const gathered<bf16> &f, int64_t outer, int64_t k)
+    {
+        static_assert(Along);
+        return f.address(outer, k);
+    }
+
+    /* Starts the copy of 128 x 64 numbers, those behind the ends as 0. */
+    template <bool Along, class Factor>
+    static __device__ void copy(unsigned char *to, const Factor &f, int outer_end, int k, int k_end)
     {
         constexpr int chunks = (Along ? deep : tile_size) / 8; /* of a line */
         constexpr int lines = threads / chunks; /* in one round of the block; a multiple of 8 */
@@ -46,12 +58,13 @@ template <bool AlongA, bool AlongB> struct mma_tiles {
             const int outer = Along ? l : chunk * 8, inner = k + (Along ? chunk * 8 : l);
             const int left =
                 Along ? (outer < outer_end ? k_end - inner : 0) : (inner < k_end ? outer_end - outer : 0);
-            const int64_t away = Along ? outer * f.step + inner : inner * f.step + outer;
-            ptx_copy_async(slot + i * threads * 16, f.at + away, 2 * (left < 0 ? 0 : left > 8 ? 8 : left));
+            const int used = left < 0 ? 0 : left > 8 ? 8 : left;
+            ptx_copy_async(slot + i * threads * 16, place<Along>(f, outer, inner), 2 * used);
         }
     }
 
-    static __device__ void copy_stage(unsigned char *shared, int step, const tile_product<bf16, bf16> &p)
+    template <class Product>
+    static __device__ void copy_stage(unsigned char *shared, int step, const Product &p)
     {
         unsigned char *to = shared + step % stages * stage_bytes;
         if (step * deep < p.k) {
@@ -97,8 +110,8 @@ template <bool AlongA, bool AlongB> struct mma_tiles {
         }
     }
 
-    template <class Out>
-    static __device__ void run(void *memory, const tile_product<bf16, bf16> &p, const Out &out)
+    template <class Product, class Out>
+    static __device__ void run(void *memory, const Product &p, const Out &out)
     {
         unsigned char *const shared = static_cast<unsigned char *>(memory);
         const int row = thread() / 64 * 64, column = thread() / 32 % 2 * 64;

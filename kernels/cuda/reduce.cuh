@@ -59,7 +59,8 @@ template <class F> static __global__ void column_partials(float *partial, int64_
     partial[chunk * n + column] = sum;
 }
 
-static __global__ void add_column_partials(float *out, const float *partial, int64_t chunks, int64_t n)
+[[maybe_unused]] static __global__ void add_column_partials(float *out, const float *partial, int64_t chunks,
+                                                            int64_t n)
 {
     const int64_t column = grid_thread();
     if (column >= n)

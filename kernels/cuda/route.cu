@@ -1,8 +1,6 @@
 /* Pairs of (token, candidate) grouped by expert, and the moves between tokens and grouped rows. */
 #include "kernels/cuda/route.cuh"
 
-constexpr int warps = threads_per_block / 32;
-
 /* The plan is a counting sort. Bucket 2e holds the kept pairs of expert e, 2e + 1 its dropped ones, the last
  * the pairs of null experts. Chunks of pairs are counted by a block each and placed by a warp each. */
 
@@ -164,31 +162,20 @@ static __global__ void combine_kernel(T *y, const T *rows_y, pair_view pairs, in
         });
 }
 
-/* A warp takes a pair. drows may be rows_y: every element is read by the thread that then writes it. */
-template <class T>
-static __global__ void combine_grad_kernel(T *drows, float *dpair, const T *dy, const T *rows_y,
-                                           pair_view pairs, int64_t n, beam_mask_form form, bool aligned)
+/* A thread takes a pair. */
+static __global__ void weights_kernel(float *rows, pair_view pairs, beam_mask_form form)
 {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    for (int64_t i = grid_thread() / 32; i < pairs.tokens * pairs.top_k; i += grid_threads() / 32) {
-        const int64_t row = pairs.row[i] * n, token = i / pairs.top_k * n;
-        const bool wanted = drows && pairs.runs(i, form);
-        const float weight = wanted ? pairs.weight_of(i, form) : 0;
-        float dot = 0;
-        cover<vector_of<T>>(n, aligned, lane, 32, [=, &dot](int64_t at, auto w) {
-            pack<float, w> d = load<w>(dy + token + at);
-            const pack<float, w> v = load<w>(rows_y + row + at);
-            for (int j = 0; j < w; j++) {
-                dot += d.at[j] * v.at[j];
-                d.at[j] *= weight;
-            }
-            if (wanted)
-                store(drows + row + at, d);
-        });
-        dot = warp_sum(dot);
-        if (lane == 0)
-            dpair[i] = dot;
+    for (int64_t i = grid_thread(); i < pairs.tokens * pairs.top_k; i += grid_threads()) {
+        const bool runs = pairs.runs(i, form) && pairs.expert[i] < pairs.experts;
+        rows[pairs.row[i]] = runs ? pairs.weight_of(i, form) : 0;
     }
+}
+
+static __global__ void pairs_kernel(float *to, const float *numbers, pair_view pairs, beam_rows_of rows)
+{
+    for (int64_t i = grid_thread(); i < pairs.tokens * pairs.top_k; i += grid_threads())
+        if (pairs.has(i, rows) && pairs.expert[i] < pairs.experts)
+            to[i] = numbers[pairs.row[i]];
 }
 
 void beam_cuda_route_gather(beam_backend *be, beam_tensor rows_x, beam_tensor x, const beam_route *route,
@@ -223,13 +210,15 @@ void beam_cuda_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y
     });
 }
 
-void beam_cuda_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                                  beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+void beam_cuda_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route, beam_mask_form form)
 {
-    with_type(be->real, [&](auto element) {
-        using T = decltype(element);
-        launch(be, combine_grad_kernel<T>, grid_of(beam_count(dpair), warps), threads_per_block, 0,
-               data_of<T>(drows), data_of<float>(dpair), data_of<T>(dy), data_of<T>(rows_y), pairs_of(route),
-               dy.dim[1], form, is_aligned<T>(dy.dim[1], drows.data, dy.data, rows_y.data));
-    });
+    launch(be, weights_kernel, grid_of(rows.dim[0], threads_per_block), threads_per_block, 0,
+           data_of<float>(rows), pairs_of(route), form);
+}
+
+void beam_cuda_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                           beam_rows_of rows)
+{
+    launch(be, pairs_kernel, grid_of(numbers.dim[0], threads_per_block), threads_per_block, 0,
+           data_of<float>(pairs), data_of<float>(numbers), pairs_of(route), rows);
 }

@@ -66,8 +66,7 @@ bool beam_cuda_blas_gemm(beam_backend *, beam_tensor, beam_tensor, bool, beam_te
     return false;
 }
 
-bool beam_cuda_wgmma_grouped(beam_backend *, beam_tensor, beam_tensor, beam_tensor, bool, const beam_route *,
-                             beam_rows_of)
+bool beam_cuda_wgmma_grouped(beam_backend *, const beam_grouped_product *, const beam_route *, beam_rows_of)
 {
     return false;
 }

@@ -1,20 +1,7 @@
-/* silu(gate) * up, gate and up side by side in groups of 8 (beam_interleave_row). */
+/* silu(gate) * up. */
+#include "kernels/cuda/gated_groups.cuh"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/rows.cuh"
-
-constexpr int group = 8;
-
-/* Calls f(y index, gate index, up distance, width) so that the threads of the block cover a row of y. */
-template <class T, class F> __device__ inline void cover_groups(int64_t n, bool aligned, F f)
-{
-    constexpr int wide = vector_of<T> < group ? vector_of<T> : group;
-    const int64_t whole = n / group * group;
-    cover<wide>(whole, aligned, threadIdx.x, blockDim.x, [=](int64_t i, auto w) {
-        f(i, i / group * 2 * group + i % group, static_cast<int64_t>(group), w);
-    });
-    for (int64_t i = whole + threadIdx.x; i < n; i += blockDim.x)
-        f(i, whole + i, n - whole, width<1>());
-}
 
 template <class T>
 static __global__ void swiglu_kernel(T *y, const T *gate_up, int64_t rows, int64_t n, row_filter filter,
@@ -25,11 +12,11 @@ static __global__ void swiglu_kernel(T *y, const T *gate_up, int64_t rows, int64
             continue;
         const T *from = gate_up + 2 * r * n;
         T *to = y + r * n;
-        cover_groups<T>(n, aligned, [=](int64_t i, int64_t at, int64_t up, auto w) {
+        cover_groups<T>(n, aligned, threadIdx.x, blockDim.x, [=](int64_t i, int64_t at, int64_t up, auto w) {
             pack<float, w> g = load<w>(from + at);
             const pack<float, w> u = load<w>(from + at + up);
             for (int j = 0; j < w; j++)
-                g.at[j] *= sigmoid(g.at[j]) * u.at[j];
+                g.at[j] = silu_times(g.at[j], u.at[j]);
             store(to + i, g);
         });
     }
@@ -37,14 +24,12 @@ static __global__ void swiglu_kernel(T *y, const T *gate_up, int64_t rows, int64
 
 template <class T>
 static __global__ void swiglu_grad_kernel(T *dgate_up, const T *dy, const T *gate_up, int64_t rows, int64_t n,
-                                          row_filter filter, bool aligned)
+                                          bool aligned)
 {
     for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-        if (!filter.has(r))
-            continue;
         const T *from = gate_up + 2 * r * n, *d = dy + r * n;
         T *to = dgate_up + 2 * r * n;
-        cover_groups<T>(n, aligned, [=](int64_t i, int64_t at, int64_t up, auto w) {
+        cover_groups<T>(n, aligned, threadIdx.x, blockDim.x, [=](int64_t i, int64_t at, int64_t up, auto w) {
             pack<float, w> g = load<w>(from + at), u = load<w>(from + at + up);
             const pack<float, w> dv = load<w>(d + i);
             for (int j = 0; j < w; j++) {
@@ -69,13 +54,12 @@ void beam_cuda_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, cons
     });
 }
 
-void beam_cuda_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                           const beam_route *route, beam_rows_of rows)
+void beam_cuda_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up)
 {
     with_type(be->real, [&](auto element) {
         using T = decltype(element);
         launch(be, swiglu_grad_kernel<T>, grid_of(dy.dim[0], 1), threads_per_block, 0, data_of<T>(dgate_up),
-               data_of<T>(dy), data_of<T>(gate_up), dy.dim[0], dy.dim[1], rows_of(route, rows),
+               data_of<T>(dy), data_of<T>(gate_up), dy.dim[0], dy.dim[1],
                is_aligned<T>(dy.dim[1], dgate_up.data, dy.data, gate_up.data));
     });
 }

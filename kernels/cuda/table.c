@@ -64,7 +64,9 @@ const beam_ops beam_cuda_ops = {
     .route_gather = beam_cuda_route_gather,
     .route_gather_grad = beam_cuda_route_gather_grad,
     .route_combine = beam_cuda_route_combine,
-    .route_combine_grad = beam_cuda_route_combine_grad,
+    .route_weights = beam_cuda_route_weights,
+    .route_pairs = beam_cuda_route_pairs,
+    .pair_grad = beam_cuda_pair_grad,
 
     /* Experts. */
     .grouped_gemm = beam_cuda_grouped_gemm,

@@ -1,12 +1,13 @@
 /* What products of matrices are cut into: tiles of c[m,n] = op(a)[m,k] op(b)[k,n], each the work of one
- * block. ffma.cuh computes a tile in float32 from any types and strides, mma.cuh with tensor cores.
+ * block. ffma.cuh computes a tile in float32 from any types and strides, mma.cuh with tensor cores; either
+ * ends its reading with a barrier, so that what it read can be written anew.
  *
  * Every number of c is one sum over k in a fixed order that knows neither its place in the tile nor the other
  * rows and columns, so that a row has the same bits whatever it is computed with. */
 #ifndef BEAM_KERNELS_CUDA_TILE_CUH
 #define BEAM_KERNELS_CUDA_TILE_CUH
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/math.cuh"
 
 /* Loops over sums that are kept in registers, where an index must be known while compiling. */
 #ifdef BEAM_SIMT
@@ -46,13 +47,28 @@ template <class T> factor<T> factor_of(const void *data, int64_t step, bool alon
     return {static_cast<const T *>(data), step, along, is_aligned<T>(step, data)};
 }
 
+/* op(a) whose lines are gathered: row `outer` of the tile is line line[outer]. They lie along k. */
+template <class T> struct gathered {
+    const T *at;
+    int64_t step;
+    bool aligned;
+    const int *line; /* [tile_size], in shared memory */
+    static constexpr bool along = true;
+
+    __device__ const T *address(int64_t outer, int64_t k) const
+    {
+        return at + line[outer] * step + k;
+    }
+};
+
 /* The product seen from the first row and column of a tile: m rows, n columns and k numbers are left from
- * there, maybe more than the tile takes. */
+ * there, maybe more than the tile takes. A is factor or gathered, B is factor. */
 template <class A, class B> struct tile_product {
-    factor<A> a;
-    factor<B> b;
+    A a;
+    B b;
     int m, n, k;
 };
+template <class A, class B> tile_product(A, B, int, int, int) -> tile_product<A, B>;
 
 /* Where a tile goes: c = alpha * sum + beta * c, from the tile's first number on. This is all that a kernel
  * knows of what happens to its sums; another output may do more with them. */
@@ -108,6 +124,43 @@ template <class T> struct tile_output {
             put_vector(row, mine, x);
     }
 };
+
+/* c = sum, and act = silu(gate) up of columns that are gates and ups in groups of 8, unless act is NULL; of
+ * the numbers that are stored, so that it has the bits of beam_swiglu. */
+template <class T> struct swiglu_output : tile_output<T> {
+    T *act; /* lines of step / 2 */
+
+    __device__ swiglu_output from(int64_t row, int64_t column) const
+    {
+        swiglu_output to = *this;
+        to.c += row * to.step + column;
+        to.act += to.act ? (row * to.step + column) / 2 : 0;
+        to.alpha = 1; /* known while compiling */
+        to.beta = 0;
+        return to;
+    }
+
+    /* With act, column and n are multiples of 16: `first` are gates, `second` their ups. */
+    __device__ void put_groups(int row, bool inside, int column, int n, const float *first,
+                               const float *second) const
+    {
+        tile_output<T>::put_groups(row, inside, column, n, first, second);
+        if (!act || !inside || column >= n)
+            return;
+        pack<float, 2> x;
+        for (int i = 0; i < 2; i++)
+            x.at[i] = silu_times(to_float(from_float<T>(first[i])), to_float(from_float<T>(second[i])));
+        store(act + row * (this->step / 2) + column / 2 + static_cast<int>(threadIdx.x) % 4 * 2, x);
+    }
+};
+
+/* act of a product whose tiles can make it: groups of 8 gates and 8 ups are whole. NULL: wanted or not, they
+ * do not. */
+inline bf16 *act_of_tiles(const beam_grouped_product *p)
+{
+    const bool whole = p->act.data && p->act.dim[1] % 8 == 0 && is_aligned<bf16>(p->act.dim[1], p->act.data);
+    return whole ? data_of<bf16>(p->act) : nullptr;
+}
 
 template <class T> tile_output<T> output_to(void *data, int64_t step, double alpha, double beta)
 {

@@ -114,7 +114,7 @@ static __device__ __forceinline__ void multiply(float sum[2][64], const unsigned
  * busy meanwhile. */
 template <bool TB>
 static __device__ __forceinline__ void consume(const unsigned char *buffers, uint64_t *full, uint64_t *empty,
-                                               wgmma_walk walk, bf16 *c, int row)
+                                               wgmma_walk walk, const swiglu_output<bf16> &c, int row)
 {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
     for (; walk.find(); walk.tile += static_cast<int>(gridDim.x)) {
@@ -127,8 +127,7 @@ static __device__ __forceinline__ void consume(const unsigned char *buffers, uin
                 ptx_barrier_arrive(empty + walk.stage);
         }
         const int top = row + 16 * warp + lane / 4;
-        const tile_output<bf16> out = {c + walk.row * static_cast<int64_t>(walk.s.n) + walk.column, walk.s.n,
-                                       1, 0, true};
+        const swiglu_output<bf16> out = c.from(walk.row, walk.column);
 #pragma unroll
         for (int i = 0; i < 32; i++) { /* pairs of groups of 8 columns, in two rows each */
             const int low = i / 16, half = i / 8 % 2, j = i % 8 * 8, r = top + 8 * low;
@@ -142,8 +141,8 @@ static __device__ __forceinline__ void consume(const unsigned char *buffers, uin
 
 template <bool TB>
 static __global__ void __launch_bounds__(threads, 1)
-    wgmma_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b, bf16 *c,
-                 row_groups groups, wgmma_shape s)
+    wgmma_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
+                 swiglu_output<bf16> c, row_groups groups, wgmma_shape s)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     BEAM_SHARED_DYNAMIC(unsigned char, shared);
@@ -203,29 +202,33 @@ static bool make_map(encode_function encode, CUtensorMap *map, void *data, int n
                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-bool beam_cuda_wgmma_grouped(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                             const beam_route *route, beam_rows_of rows)
+bool beam_cuda_wgmma_grouped(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                             beam_rows_of rows)
 {
     const encode_function encode =
         reinterpret_cast<encode_function>(static_cast<const beam_cuda_impl *>(be->impl)->tensor_map);
-    if (!encode || be->real != BEAM_BF16 || !is_aligned<bf16>(a.dim[1], a.data, b.data, c.data) ||
-        c.dim[1] % vector_of<bf16> != 0)
+    const int64_t n = p->c.dim[1], m = p->a.dim[1];
+    if (!encode || be->real != BEAM_BF16 || !is_aligned<bf16>(m, p->a.data, p->b.data, p->c.data) ||
+        n % vector_of<bf16> != 0)
         return false;
     const auto size = [](int64_t x) { return static_cast<cuuint64_t>(x); };
-    const cuuint64_t a_dim[] = {size(a.dim[1]), size(a.dim[0])};
-    const cuuint64_t b_dim[] = {size(b.dim[2]), size(b.dim[1]), size(b.dim[0])};
+    const cuuint64_t a_dim[] = {size(m), size(p->a.dim[0])};
+    const cuuint64_t b_dim[] = {size(p->b.dim[2]), size(p->b.dim[1]), size(p->b.dim[0])};
     const cuuint32_t a_box[] = {deep, tile_size},
-                     b_box[] = {64, static_cast<cuuint32_t>(tb ? wide : deep), 1};
+                     b_box[] = {64, static_cast<cuuint32_t>(p->tb ? wide : deep), 1};
     CUtensorMap a_map, b_map;
-    if (!make_map(encode, &a_map, a.data, 2, a_dim, a_box) ||
-        !make_map(encode, &b_map, b.data, 3, b_dim, b_box))
+    if (!make_map(encode, &a_map, p->a.data, 2, a_dim, a_box) ||
+        !make_map(encode, &b_map, p->b.data, 3, b_dim, b_box))
         return false;
+    if (p->x.data)
+        beam_cuda_route_gather(be, p->a, p->x, route, rows);
     const row_groups groups = groups_of(route, rows);
-    const int64_t most = (tiles_of(c.dim[0]) + groups.count()) * ceil_div(c.dim[1], wide);
+    const int64_t most = (tiles_of(p->c.dim[0]) + groups.count()) * ceil_div(n, wide);
     const int64_t blocks = min(most, static_cast<int64_t>(beam_cuda_processors(be)));
-    launch(
-        be, tb ? wgmma_kernel<true> : wgmma_kernel<false>, dim3(static_cast<unsigned>(blocks)), dim3(threads),
-        stages * stage_bytes + swizzle_bytes + static_cast<size_t>(groups.count()) * sizeof(int), a_map,
-        b_map, data_of<bf16>(c), groups, wgmma_shape{static_cast<int>(c.dim[1]), static_cast<int>(a.dim[1])});
+    const swiglu_output<bf16> c = {output_to<bf16>(p->c.data, n, 1, 0), act_of_tiles(p)};
+    launch(be, p->tb ? wgmma_kernel<true> : wgmma_kernel<false>, dim3(static_cast<unsigned>(blocks)),
+           dim3(threads),
+           stages * stage_bytes + swizzle_bytes + static_cast<size_t>(groups.count()) * sizeof(int), a_map,
+           b_map, c, groups, wgmma_shape{static_cast<int>(n), static_cast<int>(m)});
     return true;
 }

@@ -10,9 +10,10 @@
  */
 void *beam_cuda_wgmma_open(int device);
 
-/* beam_grouped_gemm. False, with nothing done, where it cannot: not opened, another type than bf16, rows that
- * are not aligned to 16 bytes. */
-bool beam_cuda_wgmma_grouped(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                             const beam_route *route, beam_rows_of rows);
+/* beam_grouped_gemm, with the activation if it is of whole groups of 8. Bulk copies bring boxes of rows that
+ * stand together, so that rows of tokens are gathered into p->a before. False, with nothing done, where it
+ * cannot: not opened, another type than bf16, rows that are not aligned to 16 bytes. */
+bool beam_cuda_wgmma_grouped(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                             beam_rows_of rows);
 
 #endif

@@ -64,6 +64,20 @@ def line(series, point, results, base):
     return "| " + " | ".join(cells) + " |"
 
 
+def distinct(order, rows, text):
+    """How many experts a layer reads for B tokens, each of another sequence."""
+    sizes = sorted(rows[order[0]][text][0].get("distinct_experts", {}), key=int)
+    if len(sizes) < 6:  # small batches only, whose largest is in the table above
+        return []
+    lines = ["Experts that a layer reads for B tokens, each of another sequence:", "",
+             "| series | point | " + " | ".join(f"B = {b}" for b in sizes) + " |", "|" + "---|" * (len(sizes) + 2)]
+    for key in order:
+        results = rows[key][text]
+        cells = [spread([r["distinct_experts"][b] for r in results], "{:.1f}") for b in sizes]
+        lines.append("| " + " | ".join([*key, *cells]) + " |")
+    return lines + [""]
+
+
 def table(rows, text):
     base = rows[next(k for k in rows if k[0] == "base")][text][0]
     order = sorted((k for k in rows if text in rows[k]),
@@ -73,7 +87,7 @@ def table(rows, text):
     lines = [f"## {text}: {TEXTS[text]}", "",
              f"Base: loss {base['loss']:.4f} nats, accuracy {100 * base['accuracy']:.2f} %, {base['tokens']} tokens.", "",
              head, "|" + "---|" * (head.count("|") - 1)]
-    return lines + [line(*k, rows[k][text], base) for k in order] + [""]
+    return lines + [line(*k, rows[k][text], base) for k in order] + [""] + distinct(order, rows, text)
 
 
 def main():

@@ -2,7 +2,9 @@
 
 rows      a line of a file becomes a conversation or a text
 template  a conversation becomes the text of its chat template, with the places of the assistant's turns
+outlines  the same without rendering, where the template's answer is known
 encode    that becomes token ids and a loss mask
+encoders  texts to ids: tokenizers, and fastokens where it does the same
 sources   files become blocks of lines
 job       blocks are worked on by several processes, and gathered into token files
 tokenfile the HDF5 file that beam reads

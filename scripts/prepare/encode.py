@@ -7,13 +7,14 @@ names, which no data can hold, are the tokens.
 import hashlib
 import json
 import re
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
-from . import RowError, UsageError
+from . import RowError, UsageError, encoders
+from .outlines import Outlines
 from .template import NONCE, ChatTemplate
 
 BUILT_IN = Path(__file__).parent / "templates"
@@ -31,12 +32,13 @@ class Settings:
     max_length: int = 0       # tokens of a conversation; 0: no limit
     too_long: str = "turns"   # what happens to longer ones: turns, cut, drop
     eos: str = ""             # ends a text; "": the tokenizer's own
+    encoder: str = "auto"     # or tokenizers
 
 
 @dataclass
 class Sample:
     """Ids and loss mask of a row. ids is empty if the row is left out, and `why` says so."""
-    ids: list
+    ids: np.ndarray
     loss: bytearray
     why: str = ""             # "long", "untrained" or ""
     shortened: bool = False
@@ -75,17 +77,16 @@ def _template_source(settings, folder, config):
 
 def private_tokenizer(described, control):
     """The tokenizer of a tokenizer.json (parsed), with control tokens under private names: text -> name."""
-    described = json.loads(json.dumps(described))
     names = {text: f"\ue000{NONCE}c{i}\ue001" for i, text in enumerate(control)}
-    for token in described["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
-    model = described["model"]
-    vocab = model["vocab"]
-    model["vocab"] = ({names.get(t, t): i for t, i in vocab.items()} if isinstance(vocab, dict) else
-                      [[names.get(t, t), score] for t, score in vocab])
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    described["post_processor"] = None
+    vocab, unknown = described["model"]["vocab"], described["model"].get("unk_token")
+    model = described["model"] | {
+        "vocab": ({names.get(t, t): i for t, i in vocab.items()} if isinstance(vocab, dict) else
+                  [[names.get(t, t), score] for t, score in vocab])}
+    if unknown in names:
+        model["unk_token"] = names[unknown]
+    added = [token | {"content": names.get(token["content"], token["content"])} for token in described["added_tokens"]]
+    described = described | {"added_tokens": added, "model": model, "post_processor": None, "truncation": None,
+                             "padding": None}
     return Tokenizer.from_str(json.dumps(described)), names
 
 
@@ -98,14 +99,17 @@ class Encoder:
             raise UsageError(f"{path}: no such file; --tokenizer wants a folder with tokenizer.json")
         described, config = _read_json(path), _read_json(folder / "tokenizer_config.json")
         try:
-            self.public = Tokenizer.from_str(json.dumps(described))
+            self.public = Tokenizer.from_file(str(path))
         except Exception as e:
             raise UsageError(f"{path}: not a tokenizer of Hugging Face's tokenizers: {e}") from None
         words = _words(_read_json(folder / "special_tokens_map.json") | config)
         source = _template_source(settings, folder, config)
         special, control = self._control(described, config, source or "", path)
         self.private, names = private_tokenizer(described, control)
+        self.tokens, self.why_slow = encoders.choose(self.private, settings.encoder)
+        self.reference = encoders.Tokenizers(self.private)
         self.chat = source and ChatTemplate(source, words | settings.template_args, names, special, settings.date)
+        self.outlines = source and Outlines(self.chat, source, settings.date)
         self.bos = self.public.encode("", add_special_tokens=True).ids
         self.eos = self._eos(settings.eos or words.get("eos_token"))
         self.vocab = max(self.public.get_vocab(with_added_tokens=True).values()) + 1  # ids may have holes
@@ -133,64 +137,61 @@ class Encoder:
             raise UsageError(f"{text!r} is not a token of the tokenizer; say with --eos which one ends a text")
         return [number]
 
-    def encode(self, rows):
-        """A Sample, or the RowError, of each row."""
-        out, texts, turns = [None] * len(rows), [], []
+    def encode(self, rows, in_full=False):
+        """A Sample, or the RowError, of each row. in_full: without outlines and fastokens, to check them."""
+        in_full = in_full or self.settings.encoder == "tokenizers"
+        out, texts, kept = [None] * len(rows), [], []
         for k, row in enumerate(rows):
             try:
-                rendered = self._render(row)
+                rendered = _Text(row.text) if row.text is not None else self._render(row, in_full)
                 rendered.text.encode("utf-8")
                 texts.append(rendered.text)
-                turns.append((k, rendered.turns))
+                kept.append((k, rendered.turns))
             except UnicodeEncodeError:
                 out[k] = RowError("holds half of a surrogate pair, which is no text")
             except RecursionError:
                 out[k] = RowError("nested too deeply")
             except RowError as e:
                 out[k] = e
-        for (k, spans), found in zip(turns, self.private.encode_batch(texts, add_special_tokens=False)):
+        spans = [[(start, end) for _, start, end in turns if start is not None] for _, turns in kept]
+        for (k, turns), (ids, places) in zip(kept, (self.reference if in_full else self.tokens).encode(texts, spans)):
             try:
-                out[k] = self._text(found) if rows[k].text is not None else self._chat(rows[k], found, spans)
+                out[k] = self._text(ids) if rows[k].text is not None else self._chat(rows[k], ids, turns, places)
             except RowError as e:
                 out[k] = e
         return out
 
-    def _render(self, row):
-        if row.text is not None:
-            return _Text(row.text)
+    def _render(self, row, in_full):
         if not self.chat:
             raise UsageError("the tokenizer has no chat template; give one with --chat-template (chatml, tulu or a file)")
-        return self.chat.render(row)
+        return (self.chat if in_full else self.outlines).render(row)
 
-    def _text(self, found):
-        if not found.ids:
-            return Sample([], bytearray(), "untrained")
-        ids = self.bos + found.ids + self.eos
+    def _text(self, ids):
+        if not len(ids):
+            return Sample(ids, bytearray(), "untrained")
+        ids = np.concatenate([np.array(self.bos, np.int32), ids, np.array(self.eos, np.int32)])
         return _finish(Sample(ids, bytearray(b"\1" * len(ids))))
 
-    def _wanted(self, row):
-        """The messages to learn."""
-        asked = [i for i, m in enumerate(row.messages) if m["role"] == "assistant"]
-        if self.settings.mask_history:
-            asked = asked[-1:]
-        return {i for i in asked if row.loss[i] is not False}
+    def _is_asked(self, messages, i):
+        """Whether message i is one to learn: the assistant's, or only its last one."""
+        later = messages[i + 1:] if self.settings.mask_history else ()
+        return messages[i]["role"] == "assistant" and not any(m["role"] == "assistant" for m in later)
 
-    def _chat(self, row, found, turns):
-        ids, offsets = found.ids, found.offsets
-        everything = self.settings.train_on_prompt
+    def _chat(self, row, ids, turns, places):
+        places = iter(places)
+        everything, ends = self.settings.train_on_prompt, []
         loss = bytearray((b"\1" if everything else b"\0") * len(ids))
-        wanted, ends = self._wanted(row), []
-        for i, start, end in turns:
+        for i, start, _ in turns:
+            wanted = row.loss[i] is not False and self._is_asked(row.messages, i)
             if start is None:
-                if i in wanted and not everything:
+                if wanted and not everything:
                     raise RowError(f"message {i}: its place in the chat template's text was not found (it has no text, "
                                    "and the template no {% generation %}); say \"loss\": false there")
                 continue
-            a = bisect_right(offsets, start, key=lambda o: o[1])
-            b = bisect_left(offsets, end, key=lambda o: o[0])
+            a, b = next(places)
             ends.append(b)
             if not everything:
-                loss[a:b] = (b"\1" if i in wanted else b"\0") * (b - a)
+                loss[a:b] = (b"\1" if wanted else b"\0") * (b - a)
             elif row.loss[i] is False:
                 loss[a:b] = bytes(b - a)
         return _finish(self._shorten(Sample(ids, loss), ends))
@@ -201,7 +202,7 @@ class Encoder:
             return sample
         fits = limit if how == "cut" else max((e for e in ends if e <= limit), default=0) if how == "turns" else 0
         if fits == 0:
-            return Sample([], bytearray(), "long")
+            return Sample(sample.ids[:0], bytearray(), "long")
         return Sample(sample.ids[:fits], sample.loss[:fits], shortened=True)
 
 
@@ -211,10 +212,17 @@ class _Text:
     turns: list = field(default_factory=list)
 
 
+def equal(one, other):
+    """Whether a row became the same: Samples or RowErrors."""
+    if isinstance(one, RowError) or isinstance(other, RowError):
+        return str(one) == str(other)
+    return np.array_equal(one.ids, other.ids) and one.loss == other.loss and one.why == other.why
+
+
 def _finish(sample):
     """Nothing precedes a document's first token, so it is no target."""
-    if sample.ids:
+    if len(sample.ids):
         sample.loss[0] = 0
-        if not any(sample.loss):
-            return Sample([], bytearray(), "untrained")
+        if 1 not in sample.loss:
+            return Sample(sample.ids[:0], bytearray(), "untrained")
     return sample

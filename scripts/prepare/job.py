@@ -7,16 +7,19 @@ import os
 import sys
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import DataError, RowError, encode, rows, sources
+from . import DataError, RowError, UsageError, encode, rows, sources
 
 
 COUNTS = ("rows", "long", "untrained", "shortened")
+CHECKED = 512            # one row in so many is encoded in full, too; by its content
+CHECKED_MAX = 1 << 20    # bytes
 
 
 @dataclass
@@ -48,6 +51,16 @@ class Part:
     counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
 
+@dataclass
+class About:
+    """What encodes the rows."""
+    vocab: int = 0
+    tokenizer: str = ""
+    template_hash: str = ""
+    encoder: str = ""
+    why_slow: str = ""       # if it is not fastokens
+
+
 def _uniform(seed, purpose, data):
     """A number in [0, 1) that depends on nothing but its arguments."""
     digest = hashlib.blake2b(f"{seed} {purpose} ".encode() + data, digest_size=8).digest()
@@ -61,16 +74,21 @@ class Worker:
         self.plan = plan
         self.encoder = encode.Encoder(plan.settings)
 
+    def about(self):
+        e = self.encoder
+        return About(e.vocab, e.name, e.template_hash, e.tokens.name, e.why_slow)
+
     def _parse(self, block):
-        """(line, Row or RowError) of each line that is not blank."""
-        for number, line in enumerate(block.lines, block.first):
-            if number in block.too_long:
-                yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB")
+        """(line, Row or RowError, whether to check it) of each line that is not blank."""
+        for number, line in block.rows():
+            if len(line) > sources.LINE_MAX and not block.plain:
+                yield number, RowError(f"longer than {sources.LINE_MAX >> 20} MiB"), False
             elif line.strip():
                 try:
-                    yield number, self._row(line, block.plain)
+                    check = len(line) <= CHECKED_MAX and (number == 1 or zlib.crc32(line) % CHECKED == 0)
+                    yield number, self._row(line, block.plain), check
                 except RowError as e:
-                    yield number, e
+                    yield number, e, False
 
     def _row(self, line, plain):
         if not plain:
@@ -82,17 +100,20 @@ class Worker:
 
     def _copies(self, weight, source, place):
         weight *= self.plan.source_weights.get(source, 1.0)
-        return int(weight) + (_uniform(self.plan.seed, "copies", place.encode()) < weight % 1)
+        rest = weight % 1
+        return int(weight) + (rest > 0 and _uniform(self.plan.seed, "copies", place.encode()) < rest)
 
     def work(self, task):
         """The Part of a block. Equal documents are held out together, so that no copy of one is trained on."""
         number, weight, block = task
         part = Part(number, block.path)
         parsed = list(self._parse(block))
-        good = [(line, row) for line, row in parsed if not isinstance(row, RowError)]
-        part.bad = [(line, str(row)) for line, row in parsed if isinstance(row, RowError)]
+        good = [(line, row, check) for line, row, check in parsed if not isinstance(row, RowError)]
+        part.bad = [(line, str(row)) for line, row, _ in parsed if isinstance(row, RowError)]
         part.counts["rows"] = len(parsed)
-        for (line, row), sample in zip(good, self.encoder.encode([row for _, row in good])):
+        for (line, row, check), sample in zip(good, self.encoder.encode([row for _, row, _ in good])):
+            if check:
+                self._check(f"{block.path}:{line}", row, sample)
             if isinstance(sample, RowError):
                 part.bad.append((line, str(sample)))
             elif sample.why:
@@ -104,23 +125,37 @@ class Worker:
         part.loss = np.frombuffer(b"".join(part.loss), np.uint8)
         return part
 
+    def _check(self, where, row, sample):
+        right = self.encoder.encode([row], in_full=True)[0]
+        if not encode.equal(sample, right):
+            raise DataError(f"{where}: {self.encoder.tokens.name}, or the outline of the chat template, gives other tokens "
+                            "than tokenizers and the template itself; use --encoder tokenizers, and report it, please")
+
     def _take(self, part, sample, copies):
-        ids = np.array(sample.ids, np.int32)
         part.counts["shortened"] += sample.shortened
-        part.ids.append(ids)
-        part.loss.append(bytes(sample.loss))
-        part.lengths.append(len(ids))
+        part.ids.append(sample.ids)
+        part.loss.append(sample.loss)
+        part.lengths.append(len(sample.ids))
         part.copies.append(copies)
-        part.held.append(_uniform(self.plan.seed, "held out", ids.tobytes()) < self.plan.valid)
+        valid = self.plan.valid
+        part.held.append(valid > 0 and _uniform(self.plan.seed, "held out", sample.ids.tobytes()) < valid)
 
 
-_worker = None  # of this process
+_worker = None  # of this process; or the UsageError that there is instead
 
 
 def _start(plan):
     global _worker
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _worker = Worker(plan)
+    try:
+        _worker = Worker(plan)
+    except UsageError as e:  # raised here it would only start another process
+        _worker = e
+
+
+def _about():
+    if isinstance(_worker, UsageError):
+        raise _worker
+    return _worker.about()
 
 
 def _work(task):
@@ -137,9 +172,10 @@ def _tasks(plan, progress):
 
 
 def _parts(plan, tasks):
-    """The Part of every task, in their order; only a few tasks are under way at a time."""
+    """What encodes, then the Part of every task, in their order; only a few tasks are under way at a time."""
     if plan.processes == 1:
         _start(plan)
+        yield _about()
         yield from map(_work, tasks)
         return
     room, over = threading.Semaphore(4 * plan.processes), threading.Event()
@@ -152,6 +188,7 @@ def _parts(plan, tasks):
             yield task
 
     with multiprocessing.get_context("spawn").Pool(plan.processes, _start, (plan,)) as pool:
+        yield pool.apply(_about)
         try:
             for part in pool.imap(_work, admitted()):
                 room.release()
@@ -168,7 +205,7 @@ class Result:
         self.parts, self.bad = [], []
         self.counts = [dict.fromkeys(COUNTS, 0) for _ in plan.inputs]
         self.seconds = 0.0
-        self.vocab, self.tokenizer, self.template_hash = 0, "", ""
+        self.about = About()
 
     def documents(self, held):
         """(ids, loss, lengths) of the documents for training, or of those held out, each as often as it is taken:
@@ -179,7 +216,7 @@ class Result:
             for part in self.parts:
                 chosen = np.array([c > k and h == held and not (held and k) for c, h in zip(part.copies, part.held)], bool)
                 if chosen.any():
-                    tokens = np.repeat(chosen, part.lengths)
+                    tokens = slice(None) if chosen.all() else np.repeat(chosen, part.lengths)
                     ids.append(part.ids[tokens])
                     loss.append(part.loss[tokens])
                     lengths.append(np.array(part.lengths)[chosen])
@@ -202,13 +239,16 @@ def _add(plan, part, result):
 
 def run(plan):
     """Reads all inputs. DataError once there are more bad rows than the plan allows."""
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # the processes are the parallelism
     result, began = Result(plan), time.monotonic()
-    encoder = encode.Encoder(plan.settings)  # what is wrong with the settings shows here, once
-    result.vocab, result.tokenizer, result.template_hash = encoder.vocab, encoder.name, encoder.template_hash
     total = sum(Path(path).stat().st_size for path, _ in plan.inputs)
     often = 0.5 if sys.stderr.isatty() else 10
     with tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, mininterval=often) as progress:
         with contextlib.closing(_parts(plan, _tasks(plan, progress))) as parts:
+            result.about = about = next(parts)
+            if about.why_slow:
+                progress.write(f"encoding with {about.encoder}, which is slower than fastokens: {about.why_slow}",
+                               file=sys.stderr)
             for part in parts:
                 _add(plan, part, result)
         progress.update(total - progress.n)

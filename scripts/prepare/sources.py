@@ -12,12 +12,18 @@ SUFFIXES = (".jsonl", ".txt")
 
 @dataclass
 class Block:
-    """Lines of a file from number `first` on; or one text of a .txt file. too_long: numbers of lines left out."""
+    """Whole lines of a file from number `first` on; or, plain, one text of a .txt file. A line of more than LINE_MAX
+    bytes may be cut behind these."""
     path: str
     first: int
-    lines: list
+    data: bytes
     plain: bool = False
-    too_long: tuple = ()
+
+    def rows(self):
+        """(line, bytes) of each."""
+        if self.plain:
+            return [(self.first, self.data)]
+        return enumerate(self.data.removesuffix(b"\n").split(b"\n"), self.first)
 
 
 def check_name(path):
@@ -41,30 +47,28 @@ def _opened(path):
             raise DataError(f"{path}: damaged: {e}") from None
 
 
-def _line(file):
-    """The next line, b"" at the end, or None for one that is too long, which is passed over."""
-    line = file.readline(LINE_MAX + 1)
-    if len(line) <= LINE_MAX:
-        return line
-    while line and not line.endswith(b"\n"):
-        line = file.readline(LINE_MAX)
-    return None
+def _pass_line(file):
+    """Reads to the end of a line; returns what was read behind it."""
+    while (data := file.read(BLOCK)) and b"\n" not in data:
+        pass
+    return data.partition(b"\n")[2]
 
 
 def _blocks_of_jsonl(path, file):
-    number, lines, size, first, too_long = 0, [], 0, 1, []
-    while (line := _line(file)) != b"":
-        number += 1
-        if line is None:
-            too_long.append(number)
-            line = b""
-        lines.append(line)
-        size += len(line)
-        if size >= BLOCK or len(lines) >= 4096:
-            yield Block(path, first, lines, too_long=tuple(too_long))
-            lines, size, first, too_long = [], 0, number + 1, []
-    if lines:
-        yield Block(path, first, lines, too_long=tuple(too_long))
+    first, begun = 1, b""
+    while data := file.read(BLOCK):
+        begun += data
+        whole = begun.rfind(b"\n") + 1
+        if whole:
+            lines, begun = begun[:whole], begun[whole:]
+        elif len(begun) > LINE_MAX:
+            lines, begun = begun[:LINE_MAX + 1] + b"\n", _pass_line(file)
+        else:
+            continue
+        yield Block(path, first, lines)
+        first += lines.count(b"\n")
+    if begun:
+        yield Block(path, first, begun)
 
 
 def _blocks_of_text(path, file, separator):
@@ -74,12 +78,12 @@ def _blocks_of_text(path, file, separator):
         number += 1
         if separator is not None and line.rstrip(b"\r\n") == separator:
             if lines:
-                yield Block(path, first, [b"".join(lines)], plain=True)
+                yield Block(path, first, b"".join(lines), plain=True)
             lines, first = [], number + 1
         else:
             lines.append(line)
     if lines:
-        yield Block(path, first, [b"".join(lines)], plain=True)
+        yield Block(path, first, b"".join(lines), plain=True)
 
 
 def blocks(path, separator=None):

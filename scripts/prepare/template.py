@@ -37,7 +37,7 @@ class _Generation(jinja2.ext.Extension):
         return MARK % "[" + caller() + MARK % "]"
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class Environment(ImmutableSandboxedEnvironment):
     """`message.role` of a dict is its item, found without the sandbox's detours: they take most of the time."""
 
     def getattr(self, obj, attribute):
@@ -54,14 +54,14 @@ def _to_json(x, ensure_ascii=False, indent=None, separators=None, sort_keys=Fals
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def compile_template(source, date):
+def compile_template(source, date, environment=Environment):
     """The environment is that of transformers, with the date given instead of the clock's."""
     def now(style):
         if date is None:
             raise UsageError("the chat template writes the date; give --date YYYY-MM-DD, so that the result can be repeated")
         return datetime.datetime.fromisoformat(date).strftime(style)
 
-    env = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+    env = environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     env.filters["tojson"] = _to_json
     env.globals.update(raise_exception=_raise, strftime_now=now)
     try:
@@ -100,9 +100,10 @@ class ChatTemplate:
 
     # ---- rendering ----
 
-    def _render(self, messages, tools, prompt=False):
+    def write(self, template, messages, tools=None, prompt=False):
+        """What the compiled template writes. RowError if it fails."""
         try:
-            return self.template.render(messages=messages, tools=tools, documents=None, add_generation_prompt=prompt,
+            return template.render(messages=messages, tools=tools, documents=None, add_generation_prompt=prompt,
                                         **self.variables)
         except jinja2.exceptions.TemplateError as e:
             raise RowError(f"the chat template refuses it: {e}") from None
@@ -115,10 +116,10 @@ class ChatTemplate:
         """What the template writes in front of the assistant's words; "" if it cannot say."""
         probe = [{"role": "user", "content": "x"}]
         try:
-            before, after = self._render(probe, None), self._render(probe, None, prompt=True)
+            before, after = self.write(self.template, probe), self.write(self.template, probe, prompt=True)
         except RowError:
             return ""
-        return self._scan(after[len(before):])[0] if after.startswith(before) else ""
+        return self.scan(after[len(before):])[0] if after.startswith(before) else ""
 
     def _defuse(self, value, find):
         """Replaces every would-be control token in the strings of a JSON value by a mark."""
@@ -138,13 +139,13 @@ class ChatTemplate:
         """The Rendered of a conversation."""
         plain = [self._safe(m) for m in row.messages]
         tools = self._defuse(row.tools, self.find_control) if row.tools else None
-        marked = self._render([_mark_message(m, i) for i, m in enumerate(plain)], tools)
-        text, events, controls = self._scan(marked)
-        if self._scan(self._render(plain, tools))[0] != text:
+        marked = self.write(self.template, [_mark_message(m, i) for i, m in enumerate(plain)], tools)
+        text, events, controls = self.scan(marked)
+        if self.scan(self.write(self.template, plain, tools))[0] != text:
             raise RowError("the chat template changes the messages' text in a way that hides where they are")
-        return Rendered(text, self._turns(row.messages, text, events, controls))
+        return Rendered(text, self.turns(row.messages, text, events, controls))
 
-    def _scan(self, marked):
+    def scan(self, marked):
         """Takes out the marks, and gives control tokens their private names. Also: (mark, place) in the result for
         each mark b, e, [ and ], and (token, start, end) for each special token."""
         out, events, controls, done, size = [], [], [], 0, 0
@@ -168,7 +169,8 @@ class ChatTemplate:
 
     # ---- where the assistant speaks ----
 
-    def _turns(self, messages, text, events, controls):
+    def turns(self, messages, text, events, controls):
+        """(message, start, end) of the assistant's turns in what scan returned."""
         assistants = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         if self.generation:
             return _turns_of_blocks(assistants, events)

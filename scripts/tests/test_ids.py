@@ -40,7 +40,7 @@ def compare(folder, lines, template=""):
                 assert "refuses" in str(found)
                 continue
             ids = theirs.apply_chat_template(row.messages, tools=row.tools, tokenize=True, return_dict=False)
-            assert found.ids == ids, row.messages
+            assert found.ids.tolist() == ids, row.messages
             same += 1
     return same
 
@@ -62,7 +62,7 @@ def test_as_transformers_on_given_chats():
 def encoded(folder, messages, **settings):
     found = encoder(folder, **settings).encode([rows.Row(messages=messages, loss=[None] * len(messages))])[0]
     assert not isinstance(found, RowError), found
-    return found.ids
+    return found.ids.tolist()
 
 
 @pytest.mark.parametrize("kind", ["thinking", "chatml"])
@@ -92,7 +92,7 @@ def test_markup_is_a_token_only_where_the_assistant_says_it(folders):
 def test_control_tokens_in_tools_stay_text(folders):
     evil = json.loads(json.dumps(TOOLS).replace("Rome", "<|im_end|>").replace('"weather"', '"<|im_start|>"'))
     e = encoder(folders["thinking"])
-    ids, benign = ([r.ids for r in e.encode([rows.parse(json.dumps(x).encode(), "auto", "text")])][0] for x in (evil, TOOLS))
+    ids, benign = ([r.ids.tolist() for r in e.encode([rows.parse(json.dumps(x).encode(), "auto", "text")])][0] for x in (evil, TOOLS))
     end = e.public.token_to_id("<|im_end|>")
     assert ids.count(end) == benign.count(end)
 
@@ -106,8 +106,8 @@ def test_metaspace_control_tokens_stay_text(folders):
 def test_texts(folders):
     e = encoder(folders["brackets"])
     found = e.encode([rows.Row(text="How many legs?"), rows.Row(text=""), rows.Row(text="</s>"), rows.Row(text="\ud800")])
-    assert found[0].ids == reference(folders["brackets"])("How many legs?").input_ids + [2]
+    assert found[0].ids.tolist() == reference(folders["brackets"])("How many legs?").input_ids + [2]
     assert found[0].loss == bytes([0] + [1] * (len(found[0].ids) - 1))
     assert found[1].why == "untrained"
-    assert found[2].ids.count(2) == 1
+    assert found[2].ids.tolist().count(2) == 1
     assert "surrogate" in str(found[3])

@@ -6,4 +6,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 modules=$(mktemp -d)
 trap 'rm -rf "$modules"' EXIT
 export HF_HUB_OFFLINE=1 HF_MODULES_CACHE="$modules"
-"${PYTHON:-python3}" -m pytest -q -p no:cacheprovider --ignore="$here/vllm" "$here" "$@"
+"${PYTHON:-python3}" -m pytest -q -p no:cacheprovider --ignore="$here/vllm" --ignore="$here/sglang" "$here" "$@"

@@ -30,5 +30,5 @@ expect 0 "bfloat16, routers and gates float32" estimate config.json --backend cu
 check "of a GPU" grep -q "memory of training on a GPU" out
 expect 0 "float32" estimate config.json --backend cpu --bf16
 expect 2 "does not fit" estimate config.json --backend cuda --memory 0.5
-expect 2 "trainable: all needs weights in float32" estimate config.json --backend cuda --bf16 trainable=all
+expect 0 "float32, with copies in bfloat16" estimate config.json --backend cuda --bf16 --memory 141 trainable=all
 finish

@@ -172,6 +172,14 @@ says 3 '... ids, but ... has ... positions' score --model base --input ids.jsonl
 says 3 '... tokens and ... new ones, but ... has ... positions' generate --model base --ids 1,2 --max-new-tokens 64
 echo '{}' >none.json
 says 3 'not an evaluation: the key ... is missing' report x=none.json
+echo '{"results": {}}' >none.json
+says 3 '"results" holds no score' report none.json
+echo '{"results": {"t": {"acc,none": NaN}}}' >none.json
+says 3 'invalid token near ...NaN...' report none.json
+printf '{"results": {"t": {"acc,none": 1}}, "model_name": "a/m"}\n' >one.json
+says 3 '... was in a file of the same model before' report one.json one.json
+sed 's:a/m:b/m:' one.json >other.json
+says 2 'its model ... would be "...", as ... is' report one.json other.json
 says 3 'not written: of ... documents none is left for it' preprocess one.txt --out x.h5 --eval-out y.h5 --eval-fraction 0.1
 
 # ---- model and checkpoint

@@ -27,7 +27,6 @@ messages_of_ranks() {
     differ_in 70 'the ranks differ in --stop-after' --stop-after=1
     written 'the ranks differ in the version of beam' train/trainer.c 'the version of beam'
     written '... in backend and bf16' train/trainer.c 'backend and bf16'
-    written '... in gradient_checkpointing' train/trainer.c '"gradient_checkpointing"'
     written "the loss of this rank's rows is not finite" train/step.c
     ranks_say 2 '...: its steps had ... micro-batches, which ... ranks cannot share evenly' -n 2 "$beam" train run.yaml \
         output_dir=unprotected

@@ -118,6 +118,59 @@ check "every tag is closed" awk "$closed" "$page"
 check "numbers only" sh -c "! grep -qiE '[\" ML(:](-?nan|-?inf)[\" ML%)]' '$page'"
 check "the size is reasonable ($(wc -c <"$page"))" test "$(wc -c <"$page")" -lt 200000
 
+# Scores of lm-evaluation-harness, beside an evaluation: names from the file or given, files of one model are one
+# column, groups hide their parts, retention where higher is better, names are escaped.
+# harness FILE MODEL ACC GROUP LAW PERPLEXITY QUESTIONS
+harness() {
+    cat >"$1" <<JSON
+{"results": {"hellaswag": {"alias": "hellaswag", "acc,none": $3, "acc_stderr,none": 0.0048, "acc_norm,none": 0.75,
+  "acc_norm_stderr,none": "N/A"}, "mmlu": {"acc,none": $4, "acc_stderr,none": 0.01}, "mmlu_<b>": {"acc,none": $5},
+  "words": {"word_perplexity,none": $6, "word_perplexity_stderr,none": 1234.5}},
+ "group_subtasks": {"mmlu": ["mmlu_<b>"]}, "n-samples": {"hellaswag": {"original": 10042, "effective": $7}},
+ "higher_is_better": {"hellaswag": {"acc": true, "acc_norm": true}, "mmlu": {"acc": true}, "mmlu_<b>": {"acc": true},
+  "words": {"word_perplexity": false}}, "lm_eval_version": "0.4.13", "model_name": "$2"}
+JSON
+}
+harness "$folder/lm1.json" 'org/a \"base\"' 0.5 0.6 0.4 12345.678 100
+harness "$folder/lm2.json" masks 0.49 0.57 0.3 -1e300 100
+echo '{"results": {"gsm8k": {"exact_match,strict-match": 0.25}}, "model_name": "masks"}' >"$folder/lm3.json"
+cat >"$folder/golden" <<'TABLE'
+model    loss  +nats  accuracy      Avg-K  MoE FLOPs saved  retention
+base   1.2000      -    64.00%  4.00 of 4             0.0%     100.0%
+
+task                                         a "base"               masks  retention
+hellaswag, acc                        0.5000 ± 0.0048     0.4900 ± 0.0048      98.0%
+hellaswag, acc_norm                            0.7500              0.7500     100.0%
+mmlu, acc                             0.6000 ± 0.0100     0.5700 ± 0.0100      95.0%
+words, word_perplexity            1.23e+04 ± 1.23e+03  -1e+300 ± 1.23e+03          -
+gsm8k, exact_match, strict-match                    -              0.2500          -
+
+TABLE
+echo "wrote $page" >>"$folder/golden"
+expect 0 "wrote $page" report "$folder/base.json" "$folder/lm1.json" "$folder/lm2.json" "$folder/lm3.json" --out "$page"
+check "the scores" diff "$folder/golden" "$folder/out"
+check "the model's name is escaped" grep -qF '<th scope="col">a &quot;base&quot;</th>' "$page"
+check "parts are folded away" grep -qF 'Parts of these tasks<span>1 score<' "$page"
+check "their names are escaped" grep -qF '<th scope="row">mmlu_&lt;b&gt;, acc</th>' "$page"
+check "and have retention" grep -qF '<td>75.0%</td>' "$page"
+check "every tag is closed" awk "$closed" "$page"
+expect 0 '"name":"masks","task":"hellaswag","metric":"acc","filter":"none","value":0.49,"stderr":0.0048,"retention":0.98' \
+    report "$folder/lm1.json" "$folder/lm2.json" --json --out "$page"
+set --
+for i in 1 2 3 4 5 6 7; do
+    set -- "$@" "m$i=$folder/lm2.json"
+done
+expect 0 "m6" report "$@" --out "$page"
+check "four models beside the base in a table" test "$(grep -c '<th scope="col">m1</th>' "$page")" -eq 4
+harness "$folder/lm3.json" other 0.4 0.6 0.5 2 50
+expect 0 "were not asked the same number of questions" report "$folder/lm1.json" "$folder/lm3.json" --out "$page"
+check "said on the page" grep -q 'the comparison means little' "$page"
+expect 3 'was in a file of the same model before' report "$folder/lm1.json" "$folder/lm1.json" --out "$page"
+harness "$folder/lm3.json" /elsewhere/masks 0.4 0.6 0.5 2 50
+expect 2 'its model /elsewhere/masks would be "masks", as masks is' report "$folder/lm2.json" "$folder/lm3.json" --out "$page"
+echo '{"results": {"t": {"acc,none": NaN}}}' >"$folder/lm3.json"
+expect 3 'lm3.json:1:' report "$folder/lm3.json" --out "$page"
+
 # One JSON object; a run alone; a path may itself hold a '='.
 expect 0 "\"nats_above_base\":0.05,\"accuracy\":0.608,\"retention\":0.95,\"avg_active\":1.5" \
     report --json "$folder/base.json" "$folder/masks.json" --out "$page"

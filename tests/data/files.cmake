@@ -5,4 +5,5 @@ beam_test(data_checkpoint SOURCES test_checkpoint.c scratch.c LINK beam_data LAB
 beam_test(data_checkpoint_faults SOURCES test_checkpoint_faults.c scratch.c LINK beam_data LABELS unit TIMEOUT 240)
 beam_test(data_run_lock SOURCES test_run_lock.c scratch.c LINK beam_data LABELS unit)
 beam_test(data_results SOURCES test_results.c scratch.c LINK beam_data LABELS unit)
+beam_test(data_lm_eval SOURCES test_lm_eval.c scratch.c LINK beam_data LABELS unit)
 beam_test(data_tensorboard SOURCES test_tensorboard.c events.c scratch.c LINK beam_data LABELS unit)

@@ -94,7 +94,7 @@ static beam_route run_model(engine *e, beam_expert_rule rule, float *y, void **b
                          .scratch = &a,
                          .counted = beam_view(counted, BEAM_U8, BEAM_DIMS(TOKENS))};
     beam_moe_forward(&p, e->layer, &saved, beam_view(e->x, BEAM_F32, BEAM_DIMS(TOKENS, e->width)),
-                     beam_view(y, BEAM_F32, BEAM_DIMS(TOKENS, e->width)), (beam_tensor){0}, false);
+                     beam_view(y, BEAM_F32, BEAM_DIMS(TOKENS, e->width)), 0);
     return saved.route;
 }
 

@@ -1,6 +1,8 @@
-/* Any bytes as an evaluation, and as a run's metrics: refused, or its numbers are in their ranges. */
+/* Any bytes as an evaluation, as a run's metrics, and as scores of lm-evaluation-harness: refused, or its
+ * numbers are in their ranges. */
 #include <math.h>
 
+#include "data/lm_eval.h"
 #include "data/results.h"
 #include "fuzz/fuzz.h"
 
@@ -17,6 +19,13 @@ void fuzz_seeds(fuzz_taker take, void *context)
         "{\"step\":1,\"loss\":2,\"task_loss\":null,\"avg_active\":3,\"lr\":2e-4,\"active\":[2,4]}\n"
         "{\"step\":1,\"eval_loss\":1.25,\"eval_accuracy\":0.6}\n{\"step\":2,\"loss\":1,\"active\":[1,0]}\n"
         "{\"step\":2,\"other\":1}\n{\"step\":3,");
+    fuzz_seed_text(
+        take, context,
+        "{\"results\":{\"g\":{\"alias\":\"g\",\"acc,none\":0.5,\"acc_stderr,none\":0.1},\"t\":{\"acc,none\":"
+        "1,"
+        "\"acc_stderr,none\":\"N/A\",\"ppl,x\":9.5}},\"group_subtasks\":{\"g\":[\"t\"]},\"n-shot\":{\"t\":5},"
+        "\"n-samples\":{\"t\":{\"original\":9,\"effective\":7}},\"higher_is_better\":{\"t\":{\"acc\":true,"
+        "\"ppl\":null}},\"model_name\":\"org/model\"}");
 }
 
 static void check_evaluation(const char *path)
@@ -45,9 +54,27 @@ static void check_history(void)
     beam_history_free(&h);
 }
 
+static void check_scores(const char *path)
+{
+    beam_lm_eval e;
+    bool known = false;
+    if (beam_lm_eval_read(path, &e) != BEAM_OK)
+        return;
+    BEAM_ASSERT(beam_lm_eval_recognise(path, &known) == BEAM_OK && known && e.n > 0);
+    for (int64_t i = 0; i < e.n; i++) {
+        const beam_lm_eval_score *s = &e.score[i];
+        BEAM_ASSERT(beam_lm_eval_find(&e, s) == s && s->task[0] && s->metric[0] && s->filter[0]);
+        BEAM_ASSERT(isfinite(s->value) && (isnan(s->error) || s->error >= 0));
+        BEAM_ASSERT(s->questions >= -1 && s->n_shot >= -1);
+    }
+    beam_lm_eval_free(&e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    check_evaluation(fuzz_file("metrics.jsonl", bytes, size));
+    const char *path = fuzz_file("metrics.jsonl", bytes, size);
+    check_evaluation(path);
+    check_scores(path);
     check_history();
     return 0;
 }

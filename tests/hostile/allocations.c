@@ -13,6 +13,7 @@
 #include "data/file.h"
 #include "data/ids.h"
 #include "data/json.h"
+#include "data/lm_eval.h"
 #include "data/manifest.h"
 #include "data/results.h"
 #include "data/safetensors.h"
@@ -160,6 +161,15 @@ static beam_status read_evaluation(void)
     return s;
 }
 
+static beam_status read_scores(void)
+{
+    beam_lm_eval e;
+    const beam_status s = beam_lm_eval_read(scratch_path("scores.json"), &e);
+    if (s == BEAM_OK)
+        beam_lm_eval_free(&e);
+    return s;
+}
+
 static beam_status read_history(void)
 {
     beam_history h;
@@ -215,6 +225,7 @@ static const struct {
     {"text", read_text},
     {"token file", read_tokens},
     {"evaluation", read_evaluation},
+    {"scores", read_scores},
     {"metrics", read_history},
     {"configuration", read_yaml},
 };
@@ -320,6 +331,8 @@ static int set_up(void **state)
     scratch_text("text.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\",\"more\":[1,{}]}\n");
     scratch_text("eval.json", "{\"loss\":1,\"accuracy\":1,\"avg_active\":1,\"top_k\":1,\"expert_load\":[[1]],"
                               "\"sample\":{\"ids\":[1],\"kept\":[1]}}");
+    scratch_text("scores.json", "{\"results\":{\"g\":{\"acc,none\":1},\"t\":{\"acc,none\":1}},"
+                                "\"group_subtasks\":{\"g\":[\"t\"]}}");
     scratch_text("run/metrics.jsonl",
                  "{\"step\":1,\"loss\":1,\"active\":[1]}\n{\"step\":1,\"eval_loss\":1}\n");
     scratch_text("run.yaml", "model_name_or_path: m\ndataset: d\nmask:\n  protect: 1:2 3:4\n");

@@ -149,6 +149,12 @@ static void results(void **state)
         {"eval-bomb.json", "{\"loss\":[", "{},", 5000000, "{}]}", "too many values"},
         {"eval-load.json", "{\"loss\":1,\"accuracy\":1,\"avg_active\":1,\"top_k\":1,\"expert_load\":[", "[],",
          2000, "[1]]}", "expert_load"},
+        {"scores-bomb.json", "{\"results\":{\"t\":{\"acc,none\":[", "{},", 5000000, "{}]}}}",
+         "too many values"},
+        {"scores-group.json", "{\"results\":{\"t\":{\"acc,none\":1}},\"group_subtasks\":{\"t\":[", "\"\",",
+         500000, "1e999]}}", "not valid JSON"},
+        {"scores-escape.json", "{\"results\":{\"\\u001b[2J\":{\"\\u001b[2J,\":1}}}", "", 0, "",
+         "have 1 to 63"},
         {"eval-escape.json", "{\"\\u001b[2J\":1}", "", 0, "", "not an evaluation"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

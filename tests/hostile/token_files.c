@@ -33,7 +33,7 @@ static void images(void **state)
 static void plugins(void **state)
 {
     (void)state;
-    int status;
+    int status = 0;
     set_environment("HDF5_PLUGIN_PATH", HOSTILE_PLUGINS);
     const pid_t child = fork();
     if (child == 0) {

@@ -16,6 +16,7 @@
 #include "model/hf_fixture.h"
 #include "model/load.h"
 #include "optim/adamw.h"
+#include "train/source.h"
 #include "train/tiny_run.h"
 #include "train/trainer.h"
 
@@ -317,6 +318,46 @@ static void training_follows_in_bf16(void **state)
 {
     (void)state;
     follows(terms, "bf16=true", 0.05, 0); /* the processor's weights are not rounded here */
+    follows(all, "bf16=true", 0.02, 0);
+}
+
+/* Opens the model of a run, where another device or type of element computes. */
+static void opens(const char *run, beam_backend_kind kind, beam_bf16_use bf16)
+{
+    beam_backend be;
+    beam_model *m;
+    beam_run_info info;
+    hf_need(beam_open_backend(kind, bf16, NULL, 1, &be));
+    hf_need(beam_model_source_run(run, 8, &be, &m, &info));
+    beam_model_close(m);
+    beam_backend_close(&be);
+}
+
+/* Resumed in bf16, a run has the bits of one that nobody stopped; and its model opens anywhere. */
+static void runs_in_bf16_are_kept(void **state)
+{
+    (void)state;
+    static const char *const trainable[] = {"trainable=masks", "trainable=all"};
+    for (int i = 0; i < 2; i++) {
+        const char *const keys[] = {"backend=cuda",
+                                    "bf16=true",
+                                    "cutoff_len=8",
+                                    "per_device_train_batch_size=1",
+                                    "max_steps=3",
+                                    "eval_dataset=null",
+                                    "eval_steps=0",
+                                    trainable[i],
+                                    NULL};
+        const beam_config whole = tiny_run_config(i ? "all" : "masks", keys),
+                          parts = tiny_run_config(i ? "all_parts" : "masks_parts", keys);
+        tiny_run_expect(&whole, 0, BEAM_OK);
+        tiny_run_expect(&parts, 2, BEAM_STOPPED);
+        tiny_run_expect(&parts, 0, BEAM_OK);
+        tiny_run_same(&whole, &parts);
+        opens(whole.output_dir, BEAM_BACKEND_CUDA, BEAM_BF16_ON);
+        opens(whole.output_dir, BEAM_BACKEND_CUDA, BEAM_BF16_OFF);
+        opens(whole.output_dir, BEAM_BACKEND_CPU, BEAM_BF16_OFF);
+    }
 }
 
 int main(int argc, char **argv)
@@ -331,7 +372,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         HF_TEST_VARIANTS(computes_what_the_processor_does), HF_TEST_VARIANTS(trains_everything),
         {"repeats", repeats, NULL, NULL, &times},           cmocka_unit_test(training_follows_in_f32),
-        cmocka_unit_test(training_follows_in_bf16),
+        cmocka_unit_test(training_follows_in_bf16),         cmocka_unit_test(runs_in_bf16_are_kept),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, tiny_run_open, scratch_close);

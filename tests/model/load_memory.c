@@ -29,7 +29,7 @@ typedef struct {
     char folder[64];
 } job;
 
-static void stop(const char *what)
+static _Noreturn void stop(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, beam_last_error());
     _exit(1);
@@ -213,7 +213,7 @@ static bool measure(bool large, beam_hf_layout layout)
 }
 
 /* The sanitizer's own memory hides what is measured. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(BEAM_TSAN)
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };

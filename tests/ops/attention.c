@@ -85,39 +85,44 @@ enum { GATE_UP = OP_OWN, Y, DY, DGATE_UP };
 static void swiglu_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
-    int64_t rows = s->T;
-    if (op_has(f, OP_ROUTED)) {
-        op_declare_route(f, 0);
-        rows = s->T * s->K;
-    }
-    const double scale = op_has(f, OP_LARGE) ? 200 : 1;
-    const beam_tensor x = op_variable(f, GATE_UP, "gate_up", scale, BEAM_DIMS(rows, 2 * s->F));
-    op_output(f, Y, "y", BEAM_DIMS(rows, s->F));
-    const beam_tensor dy = op_seed(f, DY, "dy", Y);
+    op_variable(f, GATE_UP, "gate_up", op_has(f, OP_LARGE) ? 200 : 1, BEAM_DIMS(s->T, 2 * s->F));
+    op_output(f, Y, "y", BEAM_DIMS(s->T, s->F));
+    op_seed(f, DY, "dy", Y);
     op_gradient(f, DGATE_UP, "dgate_up", GATE_UP);
-    if (op_has(f, OP_ROUTED)) {
-        op_poison_rows(f, x, op_rows(f));
-        op_poison_rows(f, dy, op_rows(f));
-        rows = op_rows_used(f);
-    }
-    f->run.flops = 4.0 * (double)(rows * s->F);
-    f->back.flops = 10.0 * (double)(rows * s->F);
+    f->run.flops = 4.0 * (double)(s->T * s->F);
+    f->back.flops = 10.0 * (double)(s->T * s->F);
 }
 
 static void swiglu_run(op_fixture *f)
 {
-    const beam_route route = op_route(f);
-    beam_swiglu(f->be, f->t[Y], f->t[GATE_UP], op_has(f, OP_ROUTED) ? &route : NULL, op_rows(f));
+    beam_swiglu(f->be, f->t[Y], f->t[GATE_UP], NULL, BEAM_ROWS_ALL);
 }
 
 static void swiglu_back(op_fixture *f)
 {
-    const beam_route route = op_route(f);
-    beam_swiglu_grad(f->be, f->t[DGATE_UP], f->t[DY], f->t[GATE_UP], op_has(f, OP_ROUTED) ? &route : NULL,
-                     op_rows(f));
+    beam_swiglu_grad(f->be, f->t[DGATE_UP], f->t[DY], f->t[GATE_UP]);
 }
 
 const op_kind op_swiglu = {"swiglu", swiglu_build, swiglu_run, swiglu_back};
+
+/* The rows of a route's pairs. */
+static void swiglu_rows_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    const int64_t rows = s->T * s->K;
+    op_declare_route(f, 0);
+    op_poison_rows(f, op_input(f, GATE_UP, "gate_up", 1, BEAM_DIMS(rows, 2 * s->F)), op_rows(f));
+    op_output(f, Y, "y", BEAM_DIMS(rows, s->F));
+    f->run.flops = 4.0 * (double)(op_rows_used(f) * s->F);
+}
+
+static void swiglu_rows_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_swiglu(f->be, f->t[Y], f->t[GATE_UP], &route, op_rows(f));
+}
+
+const op_kind op_swiglu_rows = {"swiglu", swiglu_rows_build, swiglu_rows_run, NULL};
 
 enum { LOGITS, TARGET, LOSS, CORRECT, DLOSS, DLOGITS, LOSS_AGAIN, CORRECT_AGAIN };
 

@@ -23,8 +23,8 @@ typedef struct {
     beam_backend be;
     beam_route route;
     int64_t kept; /* rows, of all experts */
-    /* Rows of D, of F and of 2F numbers; weights [E,2F,D] and [E,D,F], the gradient of the first. */
-    beam_tensor wide_rows, narrow_rows, middle_rows, up, down, dup;
+    /* Tokens; rows of D, of F and of 2F numbers; weights [E,2F,D] and [E,D,F], the gradient of the first. */
+    beam_tensor x, wide_rows, narrow_rows, middle_rows, up, down, dup;
 } bench;
 
 static beam_tensor make(bench *b, beam_dtype t, int ndim, const int64_t dim[])
@@ -49,49 +49,73 @@ static void fill(bench *b, beam_tensor x)
     free(host);
 }
 
-/* Every token has K different experts; grouped products need only how many rows each expert gets. */
+/* Every token has K different experts, and keeps each with the same chance. */
 static void fill_route(bench *b)
 {
-    int32_t *first = calloc((size_t)b->experts + 1, sizeof *first),
-            *kept = calloc((size_t)b->experts, sizeof *kept);
-    BEAM_ASSERT(first && kept);
-    for (int64_t r = 0; r < b->rows; r++) {
-        const uint64_t token = (uint64_t)(r / b->candidates), k = (uint64_t)(r % b->candidates);
-        const uint64_t e = beam_random_permute(2, token, k, (uint64_t)b->experts);
-        const bool keep = beam_random_uniform(3, 0, (uint64_t)r) < kept_share;
-        first[e + 1]++;
-        kept[e] += keep;
-        b->kept += keep;
+    const int64_t T = b->tokens, K = b->candidates, E = b->experts, R = b->rows;
+    int32_t *expert = malloc((size_t)R * sizeof *expert);
+    uint8_t *keep = malloc((size_t)R);
+    BEAM_ASSERT(expert && keep);
+    for (int64_t r = 0; r < R; r++) {
+        expert[r] = (int32_t)beam_random_permute(2, (uint64_t)(r / K), (uint64_t)(r % K), (uint64_t)E);
+        keep[r] = beam_random_uniform(3, 0, (uint64_t)r) < kept_share;
+        b->kept += keep[r];
     }
-    for (int64_t e = 0; e < b->experts; e++)
-        first[e + 1] += first[e];
-    b->route.first = make(b, BEAM_I32, 1, (int64_t[]){b->experts + 1});
-    b->route.kept = make(b, BEAM_I32, 1, (int64_t[]){b->experts});
-    beam_upload(&b->be, b->route.first, first);
-    beam_upload(&b->be, b->route.kept, kept);
+    b->route = (beam_route){.expert = make(b, BEAM_I32, BEAM_DIMS(T, K)),
+                            .keep = make(b, BEAM_U8, BEAM_DIMS(T, K)),
+                            .row = make(b, BEAM_I32, BEAM_DIMS(T, K)),
+                            .pair = make(b, BEAM_I32, BEAM_DIMS(R)),
+                            .first = make(b, BEAM_I32, BEAM_DIMS(E + 1)),
+                            .kept = make(b, BEAM_I32, BEAM_DIMS(E))};
+    beam_upload(&b->be, b->route.expert, expert);
+    beam_upload(&b->be, b->route.keep, keep);
+    beam_route_plan(&b->be, &b->route);
     beam_sync(&b->be);
-    free(first);
-    free(kept);
+    free(expert);
+    free(keep);
 }
 
 static void up_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->middle_rows, b->wide_rows, b->up, true, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be,
+                      &(beam_grouped_product){.c = b->middle_rows, .a = b->wide_rows, .b = b->up, .tb = true},
+                      &b->route, BEAM_ROWS_ALL);
+}
+
+/* From tokens to activations, in one operation and in three. */
+static void hidden_fused(bench *b)
+{
+    beam_grouped_gemm(
+        &b->be,
+        &(beam_grouped_product){
+            .c = b->middle_rows, .a = b->wide_rows, .x = b->x, .b = b->up, .act = b->narrow_rows, .tb = true},
+        &b->route, BEAM_ROWS_ALL);
+}
+
+static void hidden_apart(bench *b)
+{
+    beam_route_gather(&b->be, b->wide_rows, b->x, &b->route, BEAM_ROWS_ALL);
+    up_all(b);
+    beam_swiglu(&b->be, b->narrow_rows, b->middle_rows, &b->route, BEAM_ROWS_ALL);
 }
 
 static void down_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->narrow_rows, b->down, true, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(
+        &b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->narrow_rows, .b = b->down, .tb = true},
+        &b->route, BEAM_ROWS_ALL);
 }
 
 static void down_grad_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->narrow_rows, .a = b->wide_rows, .b = b->down},
+                      &b->route, BEAM_ROWS_ALL);
 }
 
 static void up_grad_all(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->middle_rows, .b = b->up},
+                      &b->route, BEAM_ROWS_ALL);
 }
 
 static void up_wgrad_all(bench *b)
@@ -101,12 +125,14 @@ static void up_wgrad_all(bench *b)
 
 static void down_grad_kept(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->narrow_rows, b->wide_rows, b->down, false, &b->route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->narrow_rows, .a = b->wide_rows, .b = b->down},
+                      &b->route, BEAM_ROWS_KEPT);
 }
 
 static void up_grad_kept(bench *b)
 {
-    beam_grouped_gemm(&b->be, b->wide_rows, b->middle_rows, b->up, false, &b->route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(&b->be, &(beam_grouped_product){.c = b->wide_rows, .a = b->middle_rows, .b = b->up},
+                      &b->route, BEAM_ROWS_KEPT);
 }
 
 static void up_wgrad_kept(bench *b)
@@ -148,13 +174,14 @@ static void measure(bench *b, const char *name, void (*run)(bench *), int64_t ro
 static void open_tensors(bench *b)
 {
     const int64_t rows = b->rows, D = b->hidden, F = b->width, E = b->experts;
+    b->x = make(b, BEAM_BF16, 2, (int64_t[]){b->tokens, D});
     b->wide_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, D});
     b->narrow_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, F});
     b->middle_rows = make(b, BEAM_BF16, 2, (int64_t[]){rows, 2 * F});
     b->up = make(b, BEAM_BF16, 3, (int64_t[]){E, 2 * F, D});
     b->down = make(b, BEAM_BF16, 3, (int64_t[]){E, D, F});
     b->dup = make(b, BEAM_F32, 3, (int64_t[]){E, 2 * F, D});
-    const beam_tensor filled[] = {b->wide_rows, b->narrow_rows, b->middle_rows, b->up, b->down};
+    const beam_tensor filled[] = {b->x, b->wide_rows, b->narrow_rows, b->middle_rows, b->up, b->down};
     for (size_t i = 0; i < sizeof filled / sizeof filled[0]; i++)
         fill(b, filled[i]);
     if (b->dup.data)
@@ -164,8 +191,10 @@ static void open_tensors(bench *b)
 
 static void close_tensors(bench *b)
 {
-    const beam_tensor all[] = {b->wide_rows, b->narrow_rows, b->middle_rows, b->up,
-                               b->down,      b->dup,         b->route.first, b->route.kept};
+    const beam_route *r = &b->route;
+    const beam_tensor all[] = {b->x,    b->wide_rows, b->narrow_rows, b->middle_rows, b->up,
+                               b->down, b->dup,       r->expert,      r->keep,        r->row,
+                               r->pair, r->first,     r->kept};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         beam_free(&b->be, all[i].data);
 }
@@ -186,6 +215,8 @@ static int run(bench b, bool blas)
                (long long)b.kept);
         measure(&b, "dense product of all rows, cuBLASLt", dense, b.rows, 2 * F);
         measure(&b, "forward, gate and up", up_all, b.rows, 2 * F);
+        measure(&b, "forward, gate and up, of tokens, with SwiGLU", hidden_fused, b.rows, 2 * F);
+        measure(&b, "the same, gather and SwiGLU apart", hidden_apart, b.rows, 2 * F);
         measure(&b, "forward, down", down_all, b.rows, F);
         measure(&b, "backward, down", down_grad_all, b.rows, F);
         measure(&b, "backward, gate and up", up_grad_all, b.rows, 2 * F);

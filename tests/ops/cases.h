@@ -1,8 +1,8 @@
 /* The one table of op cases. Three kinds of program walk over it: gradients (finite differences), parity (two
  * backends, or one backend and the plain reference) and benchmarks. To add an op: write its op_kind (dense.c,
- * elementwise.c, attention.c, mixture.c, gate.c, union.c, give_back.c, distill.c, update.c), its reference
- * (reference_*.c), and at least one row in cases.c. BEAM_TEST_VERBOSE=1 makes the programs print every error
- * they measure. */
+ * elementwise.c, attention.c, mixture.c, pairs.c, gate.c, union.c, give_back.c, distill.c, update.c), its
+ * reference (reference_*.c), and at least one row in cases.c. BEAM_TEST_VERBOSE=1 makes the programs print
+ * every error they measure. */
 #ifndef BEAM_TESTS_OPS_CASES_H
 #define BEAM_TESTS_OPS_CASES_H
 
@@ -24,7 +24,6 @@ enum {
     OP_NAN = 1u << 11,       /* NaN and infinities among the inputs */
     OP_LARGE = 1u << 12,     /* values whose exponential overflows */
     OP_ZERO = 1u << 13,      /* exact zeros: a zero row, a mask logit of 0 */
-    OP_ROUTED = 1u << 14,    /* swiglu: rows of a route instead of all rows */
     OP_POISON = 1u << 15,    /* rows that must not be read hold NaN */
     OP_GIVE_BACK = 1u << 16, /* mask_gate: dropped experts give back */
     OP_SQUARED = 1u << 17,   /* mask_gate: the penalty is of q^2 */
@@ -52,13 +51,33 @@ typedef struct op_case {
     double tol_f32, tol_bf16;
 } op_case;
 
+/* The way from experts' gate and up projections to the layer's output and back, F = D, with down projections
+ * of 1: slots that follow one another. */
+enum {
+    OP_GATE_UP,    /* [R,2D] variable */
+    OP_ACT,        /* [R,D] output, of rows that run */
+    OP_Y,          /* [T,D] output */
+    OP_DY,         /* its seed */
+    OP_DACT,       /* [R,D] */
+    OP_ROW_WEIGHT, /* wide [R] */
+    OP_DOT,        /* wide [R] */
+    OP_DPAIR,      /* wide [T,K] */
+    OP_DGATE_UP,   /* absent with OP_WITHOUT in route_combine, as the next */
+    OP_SCALED_ACT, /* [R,D] */
+    OP_PAIR_SLOTS
+};
+void op_declare_pairs(op_fixture *f, int at, bool gradients);
+void op_pairs_run(op_fixture *f, int at);
+void op_pairs_back(op_fixture *f, int at);
+
 extern const op_case op_cases[];
 extern const int op_case_count;
 
 extern const op_kind op_bias, op_shift, op_clip, op_gated, op_give_back;
-extern const op_kind op_copy, op_round, op_add, op_gemm, op_embed, op_rmsnorm, op_rope, op_attention,
-    op_swiglu, op_cross_entropy, op_router, op_router_load, op_gate_open, op_mask_gate, op_mask_stats,
-    op_route_plan, op_route_gather, op_route_combine, op_grouped, op_adamw, op_sum_squares;
+extern const op_kind op_copy, op_round, op_add, op_gemm, op_embed, op_embed_wide, op_rmsnorm, op_rope,
+    op_attention, op_swiglu, op_swiglu_rows, op_cross_entropy, op_router, op_router_load, op_gate_open,
+    op_mask_gate, op_mask_stats, op_route_plan, op_route_gather, op_route_combine, op_grouped,
+    op_grouped_tokens, op_adamw, op_sum_squares;
 extern const op_kind op_latent_keys, op_union, op_distill, op_expert_peaks;
 
 static inline bool op_has(const op_fixture *f, unsigned option)

@@ -121,6 +121,17 @@ static void embed_back(op_fixture *f)
 
 const op_kind op_embed = {"embed", embed_build, embed_run, embed_back};
 
+/* Of a wide table. */
+static void embed_wide_build(op_fixture *f)
+{
+    const int64_t T = f->shape.T, D = f->shape.D, V = f->shape.V;
+    test_fill_integers(op_declare(f, ID, "id", OP_INPUT, BEAM_I32, BEAM_DIMS(T)), "id", 0, (int)V - 1);
+    op_wide_input(f, W, "table", 1, BEAM_DIMS(V, D));
+    op_wide_output(f, Y, "y", BEAM_DIMS(T, D));
+}
+
+const op_kind op_embed_wide = {"embed", embed_wide_build, embed_run, NULL};
+
 /* Rows [T,D], or [T,H,Dh] when H > 0. alpha is epsilon, beta scales the old dx. */
 static void rmsnorm_build(op_fixture *f)
 {

@@ -30,9 +30,10 @@ typedef enum {
     OP_SEED,     /* read only; gradient of the functional with respect to the output `of` */
     OP_GRADIENT, /* written by back: gradient with respect to the variable `of`, plus carry * initial value */
     OP_RESULT,   /* written by back, compared between backends only */
+    OP_ROOM,     /* written by run, or not; compared with nothing */
 } op_role;
 
-enum { OP_SLOTS = 32 };
+enum { OP_SLOTS = 40 };
 
 typedef struct {
     const char *name;  /* NULL: not declared */

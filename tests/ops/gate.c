@@ -33,12 +33,7 @@ enum {
     SCALE,
     RANK_BIAS,
     TOKENS_COUNTED,
-    ROWS_Y,
-    Y,
-    DY,
     DGATE,
-    DROWS,
-    DPAIR,
     DPRODUCT,
     DWEIGHT_OUT,
     DBIAS,
@@ -49,7 +44,8 @@ enum {
     DGIVEN,
     DUNION,
     SQUARES,
-    DSQUARES
+    DSQUARES,
+    PAIRS
 };
 
 /* Token 0 is off, token 1 on; NaN in token 2, infinities in token 3. */
@@ -125,8 +121,8 @@ static void declare_give_back(op_fixture *f)
     op_declare(f, DGIVEN, "dgiven", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
 }
 
-/* Gate, plan, combine and, with OP_GIVE_BACK, what dropped experts give back: the whole way from mask logits
- * to the output of the layer. */
+/* Gate, plan, activation, combine and, with OP_GIVE_BACK, what dropped experts give back: the whole way from
+ * mask logits to the output of the layer. */
 static void mask_gate_build(op_fixture *f)
 {
     const op_shape *s = &f->shape;
@@ -134,21 +130,15 @@ static void mask_gate_build(op_fixture *f)
                             bit(OP_FIRST) | bit(OP_KEPT_ROWS));
     declare_gate_terms(f);
     op_declare_counted(f, TOKENS_COUNTED);
-    op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
-    op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
-    op_seed(f, DY, "dy", Y);
+    op_declare_pairs(f, PAIRS, true);
     if (op_has(f, OP_UNION))
         op_wide_input(f, DUNION, "dunion", 0.3, BEAM_DIMS(s->T, s->K));
     if (op_has(f, OP_SQUARED))
         declare_squares(f);
     if (op_has(f, OP_SOFT))
         fill_penalty(f, op_seed(f, DGATE, "dgate", OP_GATE));
-    op_gradient(f, DROWS, "drows", ROWS_Y);
-    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
     if (op_has(f, OP_GIVE_BACK))
         declare_give_back(f);
-    f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
-    f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
 }
 
 static void mask_gate_run(op_fixture *f)
@@ -161,9 +151,9 @@ static void mask_gate_run(op_fixture *f)
                                    .temperature = op_temperature(f)};
     beam_mask_gate(f->be, &route, f->t[PRODUCT], &terms);
     beam_route_plan(f->be, &route);
-    beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
+    op_pairs_run(f, PAIRS);
     if (op_has(f, OP_GIVE_BACK))
-        beam_give_back(f->be, f->t[Y], f->t[GIVEN], &route, op_form(f));
+        beam_give_back(f->be, f->t[PAIRS + OP_Y], f->t[GIVEN], &route, op_form(f));
     if (op_has(f, OP_SQUARED))
         beam_mask_stats(f->be, f->t[SQUARES], &route, f->t[TOKENS_COUNTED]);
 }
@@ -172,10 +162,11 @@ static void mask_gate_back(op_fixture *f)
 {
     const beam_route route = op_route(f);
     const beam_gate_terms grad = {.bias = f->t[DBIAS], .scale = f->t[DSCALE], .rank_bias = f->t[DRANK_BIAS]};
-    beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
+    op_pairs_back(f, PAIRS);
     if (op_has(f, OP_GIVE_BACK))
-        beam_give_back_grad(f->be, f->t[DVECTOR], f->t[DGIVEN], f->t[DY], f->t[GIVEN], &route, op_form(f));
-    const beam_gate_grad_args args = {.dpair = f->t[DPAIR],
+        beam_give_back_grad(f->be, f->t[DVECTOR], f->t[DGIVEN], f->t[PAIRS + OP_DY], f->t[GIVEN], &route,
+                            op_form(f));
+    const beam_gate_grad_args args = {.dpair = f->t[PAIRS + OP_DPAIR],
                                       .dgiven = f->t[DGIVEN],
                                       .dgate = f->t[DUNION],
                                       .counted = f->t[TOKENS_COUNTED],

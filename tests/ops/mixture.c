@@ -143,50 +143,6 @@ static void route_gather_back(op_fixture *f)
 
 const op_kind op_route_gather = {"route_gather", route_gather_build, route_gather_run, route_gather_back};
 
-enum { ROWS_Y = OP_OWN, Y, DY, DROWS, DPAIR };
-
-/* Dropped rows become NaN, of other bits than memory that nobody wrote: dpair is computed from them. */
-static void spoil_dropped(const op_fixture *f, beam_tensor rows)
-{
-    const int32_t *row = f->slot[OP_ROW].host.data;
-    for (int64_t i = 0; rows.data && i < f->shape.T * f->shape.K; i++)
-        for (int64_t j = 0; test_get(f->slot[OP_KEEP].host, i) == 0 && j < f->shape.D; j++)
-            test_set(rows, row[i] * f->shape.D + j, (double)NAN);
-}
-
-/* OP_POISON: dropped rows hold NaN, so that the hard form must not read them (its dpair of dropped pairs is
- * then NaN, as it reads every row). */
-static void route_combine_build(op_fixture *f)
-{
-    const op_shape *s = &f->shape;
-    op_declare_route(f, 0);
-    const beam_tensor rows_y = op_variable(f, ROWS_Y, "rows_y", 1, BEAM_DIMS(s->T * s->K, s->D));
-    if (op_has(f, OP_POISON))
-        spoil_dropped(f, rows_y);
-    op_output(f, Y, "y", BEAM_DIMS(s->T, s->D));
-    op_seed(f, DY, "dy", Y);
-    if (!op_has(f, OP_WITHOUT))
-        op_gradient(f, DROWS, "drows", ROWS_Y);
-    op_declare(f, DPAIR, "dpair", OP_RESULT, f->be->wide, BEAM_DIMS(s->T, s->K));
-    f->run.flops = 2.0 * (double)(s->T * s->K * s->D);
-    f->back.flops = 3.0 * (double)(s->T * s->K * s->D);
-}
-
-static void route_combine_run(op_fixture *f)
-{
-    const beam_route route = op_route(f);
-    beam_route_combine(f->be, f->t[Y], f->t[ROWS_Y], &route, op_form(f));
-}
-
-static void route_combine_back(op_fixture *f)
-{
-    const beam_route route = op_route(f);
-    beam_route_combine_grad(f->be, f->t[DROWS], f->t[DPAIR], f->t[DY], f->t[ROWS_Y], &route, op_form(f));
-}
-
-const op_kind op_route_combine = {"route_combine", route_combine_build, route_combine_run,
-                                  route_combine_back};
-
 /* Experts. */
 
 enum { A = OP_OWN, B, C, DC, DA, DB };
@@ -210,15 +166,52 @@ static void grouped_build(op_fixture *f)
 static void grouped_run(op_fixture *f)
 {
     const beam_route route = op_route(f);
-    beam_grouped_gemm(f->be, f->t[C], f->t[A], f->t[B], op_has(f, OP_TRANSPOSE_B), &route, op_rows(f));
+    beam_grouped_gemm(
+        f->be,
+        &(beam_grouped_product){.c = f->t[C], .a = f->t[A], .b = f->t[B], .tb = op_has(f, OP_TRANSPOSE_B)},
+        &route, op_rows(f));
 }
 
 static void grouped_back(op_fixture *f)
 {
     const beam_route route = op_route(f);
     const bool tb = op_has(f, OP_TRANSPOSE_B);
-    beam_grouped_gemm(f->be, f->t[DA], f->t[DC], f->t[B], !tb, &route, op_rows(f));
+    beam_grouped_gemm(f->be, &(beam_grouped_product){.c = f->t[DA], .a = f->t[DC], .b = f->t[B], .tb = !tb},
+                      &route, op_rows(f));
     beam_grouped_wgrad(f->be, f->t[DB], f->t[tb ? DC : A], f->t[tb ? A : DC], &route, op_rows(f));
 }
 
 const op_kind op_grouped = {"grouped_gemm", grouped_build, grouped_run, grouped_back};
+
+enum { TOKENS = OP_OWN, WEIGHTS, ROOM, PRODUCT, ACTIVATION };
+
+/* c [R,2F] = x [T,D] of the row's token times b [E,2F,D], and with it silu(gate) up [R,F] unless OP_WITHOUT.
+ */
+static void grouped_tokens_build(op_fixture *f)
+{
+    const op_shape *s = &f->shape;
+    const int64_t R = s->T * s->K;
+    op_declare_route(f, 0);
+    op_input(f, TOKENS, "x", 1, BEAM_DIMS(s->T, s->D));
+    op_input(f, WEIGHTS, "b", 1, BEAM_DIMS(s->E, 2 * s->F, s->D));
+    op_declare(f, ROOM, "a", OP_ROOM, f->be->real, BEAM_DIMS(R, s->D));
+    op_output(f, PRODUCT, "c", BEAM_DIMS(R, 2 * s->F));
+    if (!op_has(f, OP_WITHOUT))
+        op_output(f, ACTIVATION, "act", BEAM_DIMS(R, s->F));
+    f->run.flops = 4.0 * (double)(op_rows_used(f) * s->D * s->F);
+}
+
+static void grouped_tokens_run(op_fixture *f)
+{
+    const beam_route route = op_route(f);
+    beam_grouped_gemm(f->be,
+                      &(beam_grouped_product){.c = f->t[PRODUCT],
+                                              .a = f->t[ROOM],
+                                              .x = f->t[TOKENS],
+                                              .b = f->t[WEIGHTS],
+                                              .act = f->t[ACTIVATION],
+                                              .tb = true},
+                      &route, op_rows(f));
+}
+
+const op_kind op_grouped_tokens = {"grouped_gemm", grouped_tokens_build, grouped_tokens_run, NULL};

@@ -53,10 +53,11 @@ static char *product(beam_backend *be, beam_tensor a, beam_tensor b, int32_t fir
     assert_non_null(host);
     beam_upload(be, route.first, first);
     beam_upload(be, route.kept, kept);
-    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_KEPT);
-    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_DROPPED);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = c, .a = a, .b = b, .tb = tb}, &route, BEAM_ROWS_KEPT);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = c, .a = a, .b = b, .tb = tb}, &route,
+                      BEAM_ROWS_DROPPED);
     beam_download(be, host, c);
-    beam_grouped_gemm(be, c, a, b, tb, &route, BEAM_ROWS_ALL);
+    beam_grouped_gemm(be, &(beam_grouped_product){.c = c, .a = a, .b = b, .tb = tb}, &route, BEAM_ROWS_ALL);
     char *together = malloc(beam_bytes(c));
     assert_non_null(together);
     beam_download(be, together, c);

@@ -35,20 +35,48 @@ void reference_swiglu(beam_backend *be, beam_tensor y, beam_tensor gate_up, cons
     }
 }
 
-void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up,
-                           const beam_route *route, beam_rows_of rows)
+/* Rows of null experts stand behind all groups, where grouped ops do not go. */
+static bool in_groups(const beam_route *route, int64_t r, beam_rows_of rows)
+{
+    return r < reference_i32(route->first)[route->kept.dim[0]] && reference_in_rows(route, r, rows);
+}
+
+/* dy swiglu' at i of [N,F]. */
+static void swiglu_grad(beam_tensor dgate_up, double dy, beam_tensor gate_up, int64_t i)
+{
+    const int64_t F = gate_up.dim[1] / 2, row = i / F * 2 * F;
+    const int64_t g = row + beam_interleave_row(i % F, 0, F), u = row + beam_interleave_row(i % F, 1, F);
+    const double gate = reference_f64(gate_up)[g], up = reference_f64(gate_up)[u], s = sigmoid(gate);
+    reference_f64(dgate_up)[g] = dy * up * s * (1 + gate * (1 - s));
+    reference_f64(dgate_up)[u] = dy * gate * s;
+}
+
+void reference_swiglu_grad(beam_backend *be, beam_tensor dgate_up, beam_tensor dy, beam_tensor gate_up)
 {
     (void)be;
-    const int64_t F = dy.dim[1];
-    for (int64_t i = 0; i < beam_count(dy); i++) {
-        const int64_t row = i / F * 2 * F;
-        const int64_t g = row + beam_interleave_row(i % F, 0, F), u = row + beam_interleave_row(i % F, 1, F);
-        const double gate = reference_f64(gate_up)[g], up = reference_f64(gate_up)[u];
-        const double s = sigmoid(gate), d = reference_f64(dy)[i];
-        if (!reference_in_rows(route, i / F, rows))
-            continue;
-        reference_f64(dgate_up)[g] = d * up * s * (1 + gate * (1 - s));
-        reference_f64(dgate_up)[u] = d * gate * s;
+    for (int64_t i = 0; i < beam_count(dy); i++)
+        swiglu_grad(dgate_up, reference_f64(dy)[i], gate_up, i);
+}
+
+void reference_pair_grad(beam_backend *be, beam_tensor dot, const beam_pair_grads *out, beam_tensor dact,
+                         beam_tensor gate_up, const beam_route *route, beam_rows_of rows)
+{
+    (void)be;
+    const int64_t F = dact.dim[1];
+    for (int64_t r = 0; r < dact.dim[0]; r++) {
+        const double *in = reference_f64(gate_up) + r * 2 * F;
+        double sum = 0;
+        for (int64_t j = 0; in_groups(route, r, rows) && j < F; j++) {
+            const double gate = in[beam_interleave_row(j, 0, F)], up = in[beam_interleave_row(j, 1, F)];
+            const double act = gate * sigmoid(gate) * up, d = reference_f64(dact)[r * F + j];
+            sum += d * act;
+            if (out && out->act.data)
+                reference_f64(out->act)[r * F + j] = reference_f64(out->weight)[r] * act;
+            if (out)
+                swiglu_grad(out->dgate_up, reference_f64(out->weight)[r] * d, gate_up, r * F + j);
+        }
+        if (in_groups(route, r, rows))
+            reference_f64(dot)[r] = sum;
     }
 }
 
@@ -227,21 +255,31 @@ void reference_route_combine(beam_backend *be, beam_tensor y, beam_tensor rows_y
                 w * reference_f64(rows_y)[reference_i32(route->row)[i] * D + j];
 }
 
-void reference_route_combine_grad(beam_backend *be, beam_tensor drows, beam_tensor dpair, beam_tensor dy,
-                                  beam_tensor rows_y, const beam_route *route, beam_mask_form form)
+void reference_route_weights(beam_backend *be, beam_tensor rows, const beam_route *route, beam_mask_form form)
 {
     (void)be;
-    const int64_t D = dy.dim[1], K = route->expert.dim[1];
     for (int64_t i = 0; i < beam_count(route->expert); i++) {
-        const int64_t row = reference_i32(route->row)[i] * D;
-        const double *d = reference_f64(dy) + i / K * D;
-        double sum = 0, w;
-        for (int64_t j = 0; j < D; j++)
-            sum += d[j] * reference_f64(rows_y)[row + j];
-        reference_f64(dpair)[i] = sum;
-        for (int64_t j = 0; drows.data && takes_part(route, i, form, &w) && j < D; j++)
-            reference_f64(drows)[row + j] = w * d[j];
+        double w;
+        const bool runs =
+            takes_part(route, i, form, &w) && reference_i32(route->expert)[i] < route->kept.dim[0];
+        reference_f64(rows)[reference_i32(route->row)[i]] = runs ? w : 0;
     }
+}
+
+void reference_route_pairs(beam_backend *be, beam_tensor pairs, beam_tensor numbers, const beam_route *route,
+                           beam_rows_of rows)
+{
+    (void)be;
+    for (int64_t i = 0; i < beam_count(pairs); i++) {
+        const int64_t row = reference_i32(route->row)[i];
+        if (in_groups(route, row, rows))
+            reference_f64(pairs)[i] = reference_f64(numbers)[row];
+    }
+}
+
+static int64_t token_of(const beam_route *route, int64_t r)
+{
+    return reference_i32(route->pair)[r] / route->expert.dim[1];
 }
 
 static int64_t expert_of(const beam_route *route, int64_t r)
@@ -249,20 +287,24 @@ static int64_t expert_of(const beam_route *route, int64_t r)
     return reference_i32(route->expert)[reference_i32(route->pair)[r]];
 }
 
-void reference_grouped_gemm(beam_backend *be, beam_tensor c, beam_tensor a, beam_tensor b, bool tb,
-                            const beam_route *route, beam_rows_of rows)
+void reference_grouped_gemm(beam_backend *be, const beam_grouped_product *p, const beam_route *route,
+                            beam_rows_of rows)
 {
-    (void)be;
-    const int64_t N = c.dim[1], M = a.dim[1];
-    for (int64_t i = 0; i < beam_count(c); i++) {
+    const int64_t N = p->c.dim[1], M = p->a.dim[1];
+    for (int64_t i = 0; i < beam_count(p->c); i++) {
         const int64_t r = i / N, n = i % N;
-        const double *w = reference_f64(b) + expert_of(route, r) * M * N;
+        if (!in_groups(route, r, rows))
+            continue;
+        const double *w = reference_f64(p->b) + expert_of(route, r) * M * N;
+        const double *in =
+            p->x.data ? reference_f64(p->x) + token_of(route, r) * M : reference_f64(p->a) + r * M;
         double sum = 0;
         for (int64_t m = 0; m < M; m++)
-            sum += reference_f64(a)[r * M + m] * w[tb ? n * M + m : m * N + n];
-        if (reference_in_rows(route, r, rows))
-            reference_f64(c)[i] = sum;
+            sum += in[m] * w[p->tb ? n * M + m : m * N + n];
+        reference_f64(p->c)[i] = sum;
     }
+    if (p->act.data)
+        reference_swiglu(be, p->act, p->c, route, rows);
 }
 
 void reference_grouped_wgrad(beam_backend *be, beam_tensor dw, beam_tensor dy, beam_tensor x,

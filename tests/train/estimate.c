@@ -333,10 +333,12 @@ static void operations_of_each_family(void **state)
     c.null_experts = 0;
     c.mask = (beam_mask_config){.present = true, .threshold = 0.5};
     f = beam_flops_of(&c, BEAM_SCOPE_MASKS, sequence, active);
-    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (2 * expert + 2 * moe)));
-    /* In the lowest layer only the gate's weight gradient; in the other two everything's input gradient. */
-    assert_true(
-        near(f.backward, moe + head + 2 * (matrices + 2.5 * scores) + dense + active * expert + 3 * moe));
+    assert_true(near(f.forward, head + 3 * (matrices + scores) + dense + 2 * (active * expert + 2 * moe)));
+    /* In the lowest layer only the gate's weight gradient, for which kept experts need one product of three;
+     * in the other two everything's input gradient. Dropped experts cost a forward pass. */
+    const double dropped = (2 - active) * expert;
+    assert_true(near(f.backward, moe + active * expert / 3 + dropped + head + 2 * (matrices + 2.5 * scores) +
+                                     dense + active * expert + dropped + 3 * moe));
 
     c = read_model(1); /* layers 0 and 2 see 4 tokens; a gated shared expert of width 12 */
     matrices = 2 * 4 * 16 * 16.0;

@@ -8,7 +8,9 @@ import torch
 from conftest import BEAM, FAMILIES, edit_config, edit_tensors
 from engine import PROMPTS, ask_beam, engine, generate, recorded
 
-LOGPROB_TOLERANCE = 1e-4  # float32 on both sides, other order of sums
+# float32 on both sides, other order of sums: on the worst of these models beam and transformers are each 8e-5 from
+# transformers in float64.
+LOGPROB_TOLERANCE = 2e-4
 
 
 def decisions(calls, layers):

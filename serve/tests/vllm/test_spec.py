@@ -50,13 +50,13 @@ def test_a_config_without_the_block():
 
 
 def test_version_of_vllm(monkeypatch):
-    S.check_vllm("0.29.0")
-    S.check_vllm("0.29.1+cu130")
+    S.check_engine("vLLM", "0.29.0", "0.29.")
+    S.check_engine("vLLM", "0.29.1+cu130", "0.29.")
     for version in ("0.28.0", "0.30.0", "0.2.9", "dev"):
         with pytest.raises(S.ExpertMaskError, match="untested"):
-            S.check_vllm(version)
+            S.check_engine("vLLM", version, "0.29.")
     monkeypatch.setenv("EXPERT_MASK_ANY_VLLM", "1")
-    S.check_vllm("0.31.0")
+    S.check_engine("vLLM", "0.31.0", "0.29.")
 
 
 def test_modes(monkeypatch):

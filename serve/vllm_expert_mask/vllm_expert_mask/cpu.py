@@ -1,7 +1,12 @@
 """vLLM's experts on the processor route inside, so the mask goes there. Their kernel indexes with the ids
 unchecked: never -1."""
 
-from .spec import kernel_path
+import os
+
+
+def kernel_path() -> str | None:
+    """EXPERT_MASK_KERNEL: libbeam_moe.so, to compute experts on the processor with."""
+    return os.environ.get("EXPERT_MASK_KERNEL") or None
 
 
 def masked_cpu_class(stock: type, gate) -> type:

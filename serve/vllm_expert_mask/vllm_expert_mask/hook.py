@@ -6,8 +6,9 @@ from vllm.model_executor.layers.fused_moe import MoERunner
 from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import UnquantizedFusedMoEMethod
 from vllm.platforms import current_platform
 
+from .cpu import kernel_path
 from .mask import MaskGate
-from .spec import ExpertMaskError, MaskSpec, disabled, kernel_path, mode_asked
+from .spec import ExpertMaskError, MaskSpec, disabled, mode_asked
 
 logger = init_logger(f"vllm.{__name__}")
 

@@ -9,12 +9,12 @@ from vllm.model_executor.models.qwen3_moe import Qwen3MoeForCausalLM
 from vllm.platforms import current_platform
 
 from .hook import attach, verify
-from .spec import ExpertMaskError, check_vllm, disabled, read_spec
+from .spec import ExpertMaskError, check_engine, disabled, read_spec
 
 
 class ExpertMask:
     def __init__(self, *, vllm_config, prefix: str = ""):
-        check_vllm(vllm.__version__)
+        check_engine("vLLM", vllm.__version__, "0.29.")
         spec = read_spec(vllm_config.model_config.hf_text_config)
         if vllm_config.lora_config is not None:
             raise ExpertMaskError("LoRA is not supported: it runs experts along a path without masks")

@@ -1,11 +1,10 @@
-"""What config.json says about the masks, checked. Needs neither vLLM nor torch."""
+"""What config.json says about the masks, checked. Needs neither torch nor an engine."""
 
 import math
 import os
 from dataclasses import dataclass
 
 MODES = ("skip", "remap", "zero")
-TESTED_VLLM = "0.29."
 EXPERTS_KEYS = ("num_experts", "n_routed_experts", "num_local_experts")  # one of them, by family
 
 
@@ -76,11 +75,11 @@ def read_spec(config) -> MaskSpec:
         num_masked_layers=_take(block, "num_masked_layers", int))
 
 
-def check_vllm(version: str) -> None:
-    """The plugin leans on names inside vLLM that change between releases."""
-    if not version.startswith(TESTED_VLLM) and os.environ.get("EXPERT_MASK_ANY_VLLM") != "1":
-        raise ExpertMaskError(f"vLLM {version} is untested, {TESTED_VLLM}x is tested; to try anyway set "
-                              "EXPERT_MASK_ANY_VLLM=1")
+def check_engine(name: str, version: str, tested: str) -> None:
+    """A plugin leans on names inside its engine that change between releases. `tested`: how versions begin."""
+    anyway = f"EXPERT_MASK_ANY_{name.upper()}"
+    if not version.startswith(tested) and os.environ.get(anyway) != "1":
+        raise ExpertMaskError(f"{name} {version} is untested, {tested}* is tested; to try anyway set {anyway}=1")
 
 
 def mode_asked() -> str | None:
@@ -94,8 +93,3 @@ def mode_asked() -> str | None:
 def disabled() -> bool:
     """EXPERT_MASK_DISABLE=1: every candidate runs, to compare with the model without masks."""
     return os.environ.get("EXPERT_MASK_DISABLE", "0") == "1"
-
-
-def kernel_path() -> str | None:
-    """EXPERT_MASK_KERNEL: libbeam_moe.so, to compute experts on the processor with."""
-    return os.environ.get("EXPERT_MASK_KERNEL") or None
