@@ -8,10 +8,9 @@
 
 #include <cmocka.h>
 
-#include "core/bf16.h"
-#include "core/rng.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/ops.h"
+#include "ops/device_tensor.h"
 
 enum { E = 3, D = 72, MOST = 600 /* pairs */ };
 
@@ -20,44 +19,17 @@ typedef struct {
     int dropped; /* one pair in so many is; 1: all are */
 } shape;
 
-static beam_tensor make(beam_backend *be, beam_dtype t, int ndim, const int64_t dim[])
-{
-    beam_tensor x = beam_view(NULL, t, ndim, dim);
-    x.data = beam_alloc(be, beam_bytes(x), "a test's tensor");
-    assert_non_null(x.data);
-    beam_zero(be, x);
-    return x;
-}
-
-static beam_tensor filled(beam_backend *be, uint64_t stream, int ndim, const int64_t dim[])
-{
-    beam_tensor x = make(be, be->real, ndim, dim);
-    char *host = malloc(beam_bytes(x));
-    assert_non_null(host);
-    for (int64_t i = 0; i < beam_count(x); i++) {
-        const float v = (float)beam_random_normal(7, stream, (uint64_t)i);
-        const uint16_t half = beam_f32_to_bf16(v);
-        if (be->real == BEAM_BF16)
-            memcpy(host + 2 * i, &half, sizeof half);
-        else
-            memcpy(host + 4 * i, &v, sizeof v);
-    }
-    beam_upload(be, x, host);
-    free(host);
-    return x;
-}
-
 static beam_route planned(beam_backend *be, shape s)
 {
     static int32_t expert[MOST];
     static uint8_t keep[MOST];
     const int64_t T = s.tokens, K = s.top_k;
-    const beam_route route = {.expert = make(be, BEAM_I32, BEAM_DIMS(T, K)),
-                              .keep = make(be, BEAM_U8, BEAM_DIMS(T, K)),
-                              .row = make(be, BEAM_I32, BEAM_DIMS(T, K)),
-                              .pair = make(be, BEAM_I32, BEAM_DIMS(T * K)),
-                              .first = make(be, BEAM_I32, BEAM_DIMS(E + 1)),
-                              .kept = make(be, BEAM_I32, BEAM_DIMS(E))};
+    const beam_route route = {.expert = device_tensor(be, BEAM_I32, BEAM_DIMS(T, K)),
+                              .keep = device_tensor(be, BEAM_U8, BEAM_DIMS(T, K)),
+                              .row = device_tensor(be, BEAM_I32, BEAM_DIMS(T, K)),
+                              .pair = device_tensor(be, BEAM_I32, BEAM_DIMS(T * K)),
+                              .first = device_tensor(be, BEAM_I32, BEAM_DIMS(E + 1)),
+                              .kept = device_tensor(be, BEAM_I32, BEAM_DIMS(E))};
     assert_true(T * K <= MOST);
     for (int64_t i = 0; i < T * K; i++) {
         expert[i] = (int32_t)((i / K / 150 + i % K) % E); /* runs of tokens, so that tiles are full */
@@ -90,7 +62,7 @@ static void expect_equal(beam_backend *be, beam_tensor a, beam_tensor b)
 /* Room full of NaN, as is what nobody writes. */
 static beam_tensor room(beam_backend *be, int64_t rows, int64_t columns)
 {
-    const beam_tensor x = make(be, be->real, BEAM_DIMS(rows, columns));
+    const beam_tensor x = device_tensor(be, be->real, BEAM_DIMS(rows, columns));
     char *host = malloc(beam_bytes(x));
     assert_non_null(host);
     memset(host, 0xff, beam_bytes(x));
@@ -104,8 +76,8 @@ static void compare(beam_backend *be, shape s, int64_t width, bool tb, beam_rows
 {
     const int64_t R = s.tokens * s.top_k, N = 2 * width;
     const beam_route route = planned(be, s);
-    const beam_tensor x = filled(be, 1, BEAM_DIMS(s.tokens, D));
-    const beam_tensor b = filled(be, 2, BEAM_DIMS(E, tb ? N : D, tb ? D : N));
+    const beam_tensor x = device_tensor_filled(be, 1, INT64_MAX, BEAM_DIMS(s.tokens, D));
+    const beam_tensor b = device_tensor_filled(be, 2, INT64_MAX, BEAM_DIMS(E, tb ? N : D, tb ? D : N));
     const beam_grouped_product apart = {.c = room(be, R, N), .a = room(be, R, D), .b = b, .tb = tb};
     const beam_tensor act = room(be, R, width);
     beam_route_gather(be, apart.a, x, &route, rows);

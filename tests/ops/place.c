@@ -8,47 +8,19 @@
 
 #include <cmocka.h>
 
-#include "core/bf16.h"
-#include "core/rng.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/ops.h"
+#include "ops/device_tensor.h"
 
 enum { ROWS = 150, INNER = 72, COLUMNS = 136, EXPERTS = 2 };
-
-static beam_tensor make(beam_backend *be, beam_dtype t, int ndim, const int64_t dim[])
-{
-    beam_tensor x = beam_view(NULL, t, ndim, dim);
-    x.data = beam_alloc(be, beam_bytes(x), "a test's tensor");
-    assert_non_null(x.data);
-    return x;
-}
-
-/* Random numbers that repeat after `period`. */
-static beam_tensor filled(beam_backend *be, uint64_t stream, int64_t period, int ndim, const int64_t dim[])
-{
-    beam_tensor x = make(be, be->real, ndim, dim);
-    char *host = malloc(beam_bytes(x));
-    assert_non_null(host);
-    for (int64_t i = 0; i < beam_count(x); i++) {
-        const float v = (float)beam_random_normal(7, stream, (uint64_t)(i % period));
-        const uint16_t half = beam_f32_to_bf16(v);
-        if (be->real == BEAM_BF16)
-            memcpy(host + 2 * i, &half, sizeof half);
-        else
-            memcpy(host + 4 * i, &v, sizeof v);
-    }
-    beam_upload(be, x, host);
-    free(host);
-    return x;
-}
 
 /* The product with `first_rows` rows for the first expert, and of both a third kept. */
 static char *product(beam_backend *be, beam_tensor a, beam_tensor b, int32_t first_rows, bool tb)
 {
     const int32_t first[] = {0, first_rows, ROWS}, kept[] = {first_rows / 3, (ROWS - first_rows) / 3};
-    beam_route route = {.first = make(be, BEAM_I32, 1, (int64_t[]){EXPERTS + 1}),
-                        .kept = make(be, BEAM_I32, 1, (int64_t[]){EXPERTS})};
-    beam_tensor c = make(be, be->real, 2, (int64_t[]){ROWS, COLUMNS});
+    beam_route route = {.first = device_tensor(be, BEAM_I32, 1, (int64_t[]){EXPERTS + 1}),
+                        .kept = device_tensor(be, BEAM_I32, 1, (int64_t[]){EXPERTS})};
+    beam_tensor c = device_tensor(be, be->real, 2, (int64_t[]){ROWS, COLUMNS});
     char *host = malloc(beam_bytes(c));
     assert_non_null(host);
     beam_upload(be, route.first, first);
@@ -75,9 +47,9 @@ static void same_bits(beam_dtype real, bool tb)
     beam_backend be;
     assert_int_equal(beam_backend_simt(&be, real), BEAM_OK);
     const int64_t weight = (int64_t)INNER * COLUMNS;
-    const beam_tensor a = filled(&be, 1, ROWS * INNER, 2, (int64_t[]){ROWS, INNER});
-    const beam_tensor b =
-        filled(&be, 2, weight, 3, (int64_t[]){EXPERTS, tb ? COLUMNS : INNER, tb ? INNER : COLUMNS});
+    const beam_tensor a = device_tensor_filled(&be, 1, ROWS * INNER, 2, (int64_t[]){ROWS, INNER});
+    const beam_tensor b = device_tensor_filled(
+        &be, 2, weight, 3, (int64_t[]){EXPERTS, tb ? COLUMNS : INNER, tb ? INNER : COLUMNS});
     const size_t bytes = ROWS * COLUMNS * beam_dtype_size(real);
     static const int32_t others[] = {1, 37, 128, 149, 150};
     char *alone = product(&be, a, b, 0, tb);
