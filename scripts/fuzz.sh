@@ -35,8 +35,8 @@ build() {
     cmake --build build/fuzz --target $programs >/dev/null
 }
 
-# fuzz TARGET. libhdf5 leaks some bytes of each damaged file, so leaks are not looked for there. Time limits are wide:
-# libFuzzer takes the time of day, and a busy machine may not run it for a minute.
+# fuzz TARGET. libhdf5 leaks some bytes of each damaged file, so leaks are not looked for there. An input may take five
+# minutes: libFuzzer takes the time of day, and a busy machine may not run it for one.
 fuzz() {
     leaks=1
     [ "$1" != hdf5 ] || leaks=0
@@ -44,7 +44,7 @@ fuzz() {
     mkdir -p "build/fuzz/corpus/$1" build/fuzz/logs build/fuzz/found
     "build/fuzz/tests/fuzz/fuzz_$1" --write "build/fuzz/corpus/$1"
     "build/fuzz/tests/fuzz/$1_fuzz" "$limit" -detect_leaks=$leaks -max_len=4096 -rss_limit_mb=2048 \
-        -timeout=3600 -report_slow_units=3600 -artifact_prefix="build/fuzz/found/$1-" "build/fuzz/corpus/$1" \
+        -timeout=300 -report_slow_units=300 -artifact_prefix="build/fuzz/found/$1-" "build/fuzz/corpus/$1" \
         >"build/fuzz/logs/$1.log" 2>&1 ||
         echo "$1: stopped; see build/fuzz/logs/$1.log" >&2
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/file.h"
+#include "data/text.h"
 #include "train/config_load.h"
 
 enum { FILE_LIMIT = 1 << 20, NAME_MAX_BYTES = 256, PLACE_MAX = BEAM_PATH_MAX + 32 };
@@ -206,6 +207,21 @@ static beam_status read_text(beam_config_draft *draft, const char *path, const c
     return s;
 }
 
+/* libfyaml never returns from a directive that is not UTF-8, and takes a zero byte for the end. */
+static beam_status check_utf8(const char *path, const char *text, size_t size)
+{
+    int line = 1;
+    for (size_t i = 0, length; i < size; i += length) {
+        length = beam_utf8_length(text + i, size - i);
+        if (length == 0)
+            return BEAM_FAIL(BEAM_ECONFIG, "%s:%d: not UTF-8; save the file as UTF-8 text", path, line);
+        if (!text[i])
+            return BEAM_FAIL(BEAM_ECONFIG, "%s:%d: holds a zero byte; this is not a text file", path, line);
+        line += text[i] == '\n';
+    }
+    return BEAM_OK;
+}
+
 beam_status beam_draft_read_yaml(beam_config_draft *draft, const char *path)
 {
     char *text = NULL;
@@ -215,9 +231,8 @@ beam_status beam_draft_read_yaml(beam_config_draft *draft, const char *path)
         return BEAM_FAIL(BEAM_ECONFIG, "%s", beam_last_error());
     if (s != BEAM_OK)
         return s;
-    if (memchr(text, 0, size)) /* the library would take it for the end */
-        s = BEAM_FAIL(BEAM_ECONFIG, "%s: holds a zero byte; this is not a text file", path);
-    else if (size > 0)
+    s = check_utf8(path, text, size);
+    if (s == BEAM_OK && size > 0)
         s = read_text(draft, path, text, size);
     free(text);
     return s;

@@ -63,11 +63,12 @@ static void constructs(void **state)
         {"section-list.yaml", "mask: [mode]\n", "", 0, "", "not a list"},
         {"section-value.yaml", "mask: yes\n", "", 0, "", "is a section"},
         {"tab.yaml", "mask:\n\tmode: off\n", "", 0, "", "not valid YAML"},
-        {"utf8.yaml", "seed: \xff\xfe\n", "", 0, "", ""},
+        {"utf8.yaml", "seed: 1\nseed: \xff\xfe\n", "", 0, "", "utf8.yaml:2: not UTF-8"},
+        {"utf8-directive.yaml", "% a: \xff\n", "", 0, "", "not UTF-8"}, /* libfyaml would never return */
         {"utf16.yaml",
          "\xff\xfe"
          "s",
-         "", 0, "", ""},
+         "", 0, "", "not UTF-8"},
         {"escape.yaml", "\x1b[2J: 1\n", "", 0, "", ""},
         {"escaped.yaml", "\"\\e[2J\": 1\n", "", 0, "", "unknown key"},
         {"nul-escape.yaml", "\"seed\\0\": 1\n", "", 0, "", "zero byte"},

@@ -50,7 +50,7 @@ static const refusal refusals[] = {
     {"? {a: 1}\n: 1\n", NULL, "found a mapping"},
     {"seed: 1\n---\nseed: 2\n", NULL, "a second YAML document"},
     {"seed: \"1\\0\"\n", NULL, "zero byte"},
-    {"\xff\xfe: 1\n", NULL, "not valid YAML"},
+    {"\xff\xfe: 1\n", NULL, ":3: not UTF-8"},
     {"mask: {penalty: 1, target_active: 2}\n", NULL,
      "mask.target_active cannot be combined with mask.penalty"},
     {"mask: {penalty: 1}\n", "mask.target_active=2", "command line: mask.target_active cannot be combined"},
