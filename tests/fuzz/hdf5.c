@@ -58,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     beam_h5 *f;
     unsigned char *image = malloc(BEAM_H5_SEAL + size);
     BEAM_ASSERT(image);
+    /* Room for the 300 kB that libhdf5 would give back to the system after each file: three times faster. */
+    H5set_free_list_limits(8 * MOST, 8 * MOST, 4 * MOST, MOST, 16 * MOST, MOST);
     memcpy(image + BEAM_H5_SEAL, bytes, size);
     beam_h5_write_seal(image, BEAM_H5_SEAL + size, image);
     if (beam_h5_open(image, BEAM_H5_SEAL + size, "fuzz", BEAM_EDATA, &f) == BEAM_OK) {
