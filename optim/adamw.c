@@ -32,7 +32,8 @@ beam_status beam_adamw_open(beam_adamw_state *s, beam_params params, beam_tensor
     for (int i = 0; i < params.n; i++)
         BEAM_ASSERT(!(params.at[i].flags & BEAM_TRAIN) || params.at[i].value.dtype == be->wide);
     const size_t list = (size_t)n_spans * sizeof *spans;
-    *s = (beam_adamw_state){.params = params, .grads = grads, .spans = malloc(list + 1), .n_spans = n_spans};
+    *s = (beam_adamw_state){
+        .params = params, .grads = grads, .spans = malloc(list + 1), .n_spans = n_spans, .base_rate = 1};
     if (!s->spans)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the optimizer's list");
     if (n_spans > 0)
@@ -102,6 +103,8 @@ void beam_adamw_step(beam_adamw_state *s, beam_backend *be, const beam_adamw_arg
         beam_adamw_args own = *args;
         if (!(p->flags & BEAM_DECAY))
             own.weight_decay = 0;
+        if (!(p->flags & BEAM_MASK_GATE))
+            own.learning_rate *= s->base_rate;
         update(s, be, p, &own);
     }
 }

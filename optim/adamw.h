@@ -12,6 +12,8 @@ typedef struct {
     beam_tensor grads;  /* wide [n]: the block that holds the gradients of all that trains */
     beam_span *spans;   /* of that block: what is updated here */
     int n_spans;
+    double base_rate; /* learning rate of what is not BEAM_MASK_GATE, as a multiple of the rest's; 1 after
+                         open */
     beam_tensor m, v; /* wide [elements of the spans], one span behind the other */
     void *block;      /* device memory of both */
     size_t bytes;

@@ -209,6 +209,18 @@ static beam_status check_experts(const beam_config_draft *draft)
                      origin(draft, "expert_parallel"), origin(draft, "trainable"));
 }
 
+static beam_status check_rates(const beam_config_draft *draft)
+{
+    const beam_config *c = draft->config;
+    if (c->base_lr_ratio == 1 || c->trainable != BEAM_TRAIN_MASKS)
+        return BEAM_OK;
+    return BEAM_FAIL(
+        BEAM_ECONFIG,
+        "%s: base_lr_ratio is for a base model that trains, but trainable is masks (%s); leave it out, "
+        "or set trainable: masks+router, or all",
+        origin(draft, "base_lr_ratio"), origin(draft, "trainable"));
+}
+
 static beam_status check_together(beam_config_draft *draft, const char *path)
 {
     const beam_config *c = draft->config;
@@ -217,6 +229,7 @@ static beam_status check_together(beam_config_draft *draft, const char *path)
     BEAM_TRY(check_masks(draft));
     BEAM_TRY(check_protect(draft));
     BEAM_TRY(check_experts(draft));
+    BEAM_TRY(check_rates(draft));
     if (c->max_steps == 0 && !(c->num_train_epochs > 0))
         return BEAM_FAIL(BEAM_ECONFIG, "%s: num_train_epochs is 0 and so is max_steps; set one of them",
                          origin(draft, "num_train_epochs"));

@@ -65,8 +65,9 @@ typedef struct {
 
     /* optimization */
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
-    double learning_rate, min_lr_ratio, warmup_ratio, weight_decay, adam_beta1, adam_beta2, adam_epsilon,
-        max_grad_norm;
+    double learning_rate; /* of mask gates */
+    double base_lr_ratio; /* of the base model's parameters, as a multiple */
+    double min_lr_ratio, warmup_ratio, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
     int64_t warmup_steps; /* 0: warmup_ratio decides */
     beam_lr_kind lr_scheduler_type;
     double num_train_epochs;

@@ -28,7 +28,7 @@ typedef struct {
     const char *help;
 } beam_key;
 
-enum { BEAM_KEYS = 58 };
+enum { BEAM_KEYS = 59 };
 extern const beam_key beam_key_table[BEAM_KEYS];
 
 /* The place of `word` in `words`, which single spaces separate; -1 if it is not there or words is NULL. */

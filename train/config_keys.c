@@ -146,6 +146,10 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(learning_rate), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "1e-3",
      .aliases = "lr",
      .help = "Peak learning rate. The default suits mask gates; training every parameter wants less."},
+    {KEY(base_lr_ratio), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, FROM(0), .initial = "1",
+     .help = "The base model's own parameters train at this multiple of `learning_rate`, mask gates at all "
+             "of it; "
+             "with `trainable: all` about 0.1 suits both."},
     {KEY(lr_scheduler_type), .kind = BEAM_KEY_CHOICE, .flags = BEAM_KEY_NUMBERS,
      .choices = "constant linear cosine", .initial = "cosine", .aliases = "lr_scheduler",
      .help = "How the learning rate falls after the warm-up."},

@@ -95,6 +95,7 @@ static beam_status open_optimizer(beam_trainer *t)
     BEAM_TRY(beam_shard_open(&t->shard, &t->sum));
     BEAM_TRY(
         beam_adamw_open(&t->adamw, beam_model_params(t->model), grads, t->shard.own, t->shard.n_own, be));
+    t->adamw.base_rate = t->config->base_lr_ratio;
     BEAM_TRY(beam_leaf_sums_open(&t->leaves, BEAM_SUM_STATS + stats, leaves));
     const int64_t units = t->shard.units;
     t->sums = calloc((size_t)(t->leaves.n + 1 + units), sizeof *t->sums);

@@ -59,6 +59,25 @@ static void controller_reaches_its_target(void **state)
         fail_msg("Avg-K %g, target 1.5", active);
 }
 
+/* Nothing but gates would train, and there are none. */
+static void a_base_without_a_rate_stays(void **state)
+{
+    (void)state;
+    static const char *const one[] = {"trainable=all", "mask.mode=off", "base_lr_ratio=0", "max_steps=1",
+                                      NULL};
+    static const char *const many[] = {"trainable=all", "mask.mode=off", "base_lr_ratio=0", "max_steps=10",
+                                       NULL};
+    static const char *const learns[] = {"trainable=all", "mask.mode=off", "max_steps=10", NULL};
+    const beam_config a = tiny_run_config("rate-one", one), b = tiny_run_config("rate-many", many),
+                      c = tiny_run_config("rate-full", learns);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    tiny_run_expect(&c, 0, BEAM_OK);
+    const double loss = tiny_run_metric(&a, "eval_loss");
+    assert_true(loss > 0 && tiny_run_metric(&b, "eval_loss") == loss);
+    assert_true(tiny_run_metric(&c, "eval_loss") < loss);
+}
+
 static void non_finite_stops_without_a_checkpoint(void **state)
 {
     (void)state;
@@ -129,6 +148,7 @@ int main(void)
         cmocka_unit_test(learns_its_data),
         cmocka_unit_test(larger_penalty_keeps_fewer_experts),
         cmocka_unit_test(controller_reaches_its_target),
+        cmocka_unit_test(a_base_without_a_rate_stays),
         cmocka_unit_test(non_finite_stops_without_a_checkpoint),
         cmocka_unit_test(another_run_is_not_resumed),
         cmocka_unit_test(two_jobs_do_not_share_a_folder),

@@ -60,6 +60,8 @@ static const refusal refusals[] = {
     {"null_experts: 4\nmask: {mode: off}\n", NULL, "but trainable is masks (default)"},
     {"expert_parallel: 2\ntrainable: all\n", NULL,
      ":3: expert_parallel above 1 leaves experts as they are, but trainable is all"},
+    {"base_lr_ratio: 0.1\n", NULL, ":3: base_lr_ratio is for a base model that trains"},
+    {"base_lr_ratio: -1\ntrainable: all\n", NULL, "base_lr_ratio must be"},
     {"expert_parallel: 0\n", NULL, "expert_parallel must be"},
     {"null_experts: -1\n", NULL, "null_experts must be"},
     {"distill: {weight: 0.5}\ntrainable: all\n", NULL, "distill.weight needs trainable: masks"},

@@ -18,6 +18,7 @@ typedef struct {
     beam_param param[3];
     beam_params params;
     beam_tensor grads, values;
+    double base_rate;
     float grad_block[N] __attribute__((aligned(64))), value_block[N] __attribute__((aligned(64)));
 } fixture;
 
@@ -38,6 +39,7 @@ static void fixture_open(fixture *f)
         test_fill_normal(f->param[i].grad, "gradients", 0.1);
     }
     f->params = (beam_params){.at = f->param, .n = 3};
+    f->base_rate = 1;
 }
 
 /* The spans of one of several ranks, without the ranks. */
@@ -67,6 +69,7 @@ static void update_in_parts(fixture *f, int size, float moments[2][N])
             own += shard.own[i].n;
         assert_int_equal(own, beam_sum_share(&one_of, N));
         assert_int_equal(beam_adamw_open(&s, f->params, f->grads, shard.own, shard.n_own, &f->be), BEAM_OK);
+        s.base_rate = f->base_rate;
         beam_adamw_args args = {.learning_rate = 0.01,
                                 .beta1 = 0.9,
                                 .beta2 = 0.99,
@@ -105,6 +108,29 @@ static void updates_in_parts(void **state)
         beam_backend_close(&parts.be);
     }
     beam_backend_close(&whole.be);
+}
+
+/* Gates keep the learning rate, the base takes its share of it: each as if all had that rate. */
+static void base_has_its_rate(void **state)
+{
+    (void)state;
+    static fixture both, gates, base;
+    static float moments[2][N];
+    fixture *const f[] = {&both, &gates, &base};
+    const double rate[] = {0.125, 1, 0.125};
+    for (int i = 0; i < 3; i++) {
+        fixture_open(f[i]);
+        if (i < 2)
+            f[i]->param[0].flags |= BEAM_MASK_GATE;
+        f[i]->base_rate = rate[i];
+        update_in_parts(f[i], 1, moments);
+        beam_backend_close(&f[i]->be);
+    }
+    const size_t gate = (size_t)beam_count(both.param[0].value);
+    assert_memory_equal(both.value_block, gates.value_block, gate * sizeof(float));
+    assert_memory_equal(both.value_block + gate, base.value_block + gate, (N - gate) * sizeof(float));
+    assert_memory_not_equal(both.value_block, base.value_block, gate * sizeof(float));
+    assert_memory_not_equal(both.value_block + gate, gates.value_block + gate, (N - gate) * sizeof(float));
 }
 
 static void norms_in_parts(void **state)
@@ -172,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_in_parts),
+        cmocka_unit_test(base_has_its_rate),
         cmocka_unit_test(norms_in_parts),
         cmocka_unit_test(host_numbers),
     };
