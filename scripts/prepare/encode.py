@@ -35,7 +35,7 @@ class Settings:
     encoder: str = "auto"     # or tokenizers
 
 
-@dataclass
+@dataclass(slots=True)
 class Sample:
     """Ids and loss mask of a row. ids is empty if the row is left out, and `why` says so."""
     ids: np.ndarray
@@ -144,7 +144,8 @@ class Encoder:
         for k, row in enumerate(rows):
             try:
                 rendered = _Text(row.text) if row.text is not None else self._render(row, in_full)
-                rendered.text.encode("utf-8")
+                if not rendered.text.isascii():
+                    rendered.text.encode("utf-8")
                 texts.append(rendered.text)
                 kept.append((k, rendered.turns))
             except UnicodeEncodeError:
@@ -174,8 +175,8 @@ class Encoder:
 
     def _is_asked(self, messages, i):
         """Whether message i is one to learn: the assistant's, or only its last one."""
-        later = messages[i + 1:] if self.settings.mask_history else ()
-        return messages[i]["role"] == "assistant" and not any(m["role"] == "assistant" for m in later)
+        return messages[i]["role"] == "assistant" and not (
+            self.settings.mask_history and any(m["role"] == "assistant" for m in messages[i + 1:]))
 
     def _chat(self, row, ids, turns, places):
         places = iter(places)

@@ -198,10 +198,10 @@ class Outlines:
         """(all of a conversation that is not its texts, the texts without their outer blanks), or None: messages that
         have more than a role and a text, or look like control tokens."""
         contents = [m.get("content") for m in row.messages]
-        if row.tools or not all(type(c) is str and len(m) == 2 for c, m in zip(contents, row.messages)):
+        if row.tools or {*map(type, contents)} != {str} or {*map(len, row.messages)} != {2}:
             return None, None
         everything = "\0".join(contents)
-        if any(head in everything for head in self.heads) and self.chat.find_control.search(everything):
+        if any([head in everything for head in self.heads]) and self.chat.find_control.search(everything):
             return None, None
         roles, cores = [m["role"] for m in row.messages], [c.strip() for c in contents]
         if cores == contents and all(cores):

@@ -20,7 +20,7 @@ SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistan
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """A conversation, or a text if there are no messages. loss[i] says whether message i is to be learned: None
     where the row does not say."""
@@ -44,7 +44,8 @@ def parse(line, style, text_field):
     if not isinstance(value, dict):
         raise RowError("not a JSON object")
     row = _READERS[_style(value, text_field) if style == "auto" else style](value, text_field)
-    row.source = value.get("source") if isinstance(value.get("source"), str) else ""
+    source = value.get("source")
+    row.source = source if isinstance(source, str) else ""
     return row
 
 
@@ -57,8 +58,11 @@ def _quickly(line):
         return None
     if type(value) is not dict or _LOOSE_KEY.search(line):
         return None
-    flat = [m for v in value.values() if type(v) is list for m in v if type(m) is dict]
-    return value if len(value) + sum(map(len, flat)) == line.count(b'":') else None
+    keys = len(value)
+    for v in value.values():
+        if type(v) is list:
+            keys += sum([len(m) for m in v if type(m) is dict])
+    return value if keys == line.count(b'":') else None
 
 
 _LOOSE_KEY = re.compile(rb'"[ \t\r\n]+:')
@@ -139,12 +143,20 @@ def _message(row, message, i):
     row.loss.append(None if loss is None else bool(loss))
 
 
+def _are_plain(messages):
+    """Whether each has a role and a text, and nothing else."""
+    for m in messages:
+        if not (type(m) is dict and len(m) == 2 and m.get("role") in ROLES and type(m.get("content")) is str):
+            return False
+    return True
+
+
 def _from_messages(value, _):
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RowError('"messages" is not a list of messages, at least one')
-    row = Row(tools=_tools(value))
-    if all(type(m) is dict and len(m) == 2 and type(m.get("content")) is str and m.get("role") in ROLES for m in messages):
+    row = Row(tools=_tools(value) if "tools" in value else None)
+    if _are_plain(messages):
         row.messages, row.loss = messages, [None] * len(messages)
         return row
     for i, message in enumerate(messages):

@@ -70,7 +70,7 @@ def compile_template(source, date, environment=Environment):
         raise UsageError(f"the chat template cannot be read: line {e.lineno}: {e.message}") from None
 
 
-@dataclass
+@dataclass(slots=True)
 class Rendered:
     """text: what the tokenizer sees, control tokens under their private names. turns[k]: (message, start, end) of
     the assistant's turns in it, the token that ends a turn included; start None: it was not found."""
