@@ -193,6 +193,15 @@ static void layers_forward(beam_model *m, const beam_pass *p)
         block_forward(m, p, i, beam_rows(m->x[i + 1], 0, t), moe);
 }
 
+void beam_model_keep_teacher(beam_model *m)
+{
+    const int64_t e = beam_router_rows(&m->config), d = m->config.hidden_size;
+    for (int64_t i = 0, moe = 0; i < m->config.layers && m->routers.data; i++)
+        if (m->config.moe_layer[i])
+            beam_copy(m->be, beam_reshape(beam_rows(m->routers, moe++, 1), BEAM_DIMS(e, d)),
+                      m->weights.layer[i].mlp.router->value);
+}
+
 /* What the unmasked model says to the batch: kept by the head for the pass that follows. */
 static void teach(beam_model *m)
 {
@@ -200,6 +209,7 @@ static void teach(beam_model *m)
     p.rule.masks = false;
     p.rule.form = BEAM_MASK_HARD;
     p.rule.prune = beam_no_pruning(&m->config);
+    p.routers = m->routers;
     layers_forward(m, &p);
     beam_head_teach(&p, &m->weights, &m->head, beam_rows(m->x[m->config.layers], 0, m->batch->tokens));
 }

@@ -22,8 +22,8 @@ typedef struct {
     int expert_ranks;   /* P of model/expert_parallel.h; 0 or 1: all experts are on every rank */
     beam_comm *comm;    /* of the job, with expert_ranks > 1; must outlive the model */
     /* Self-distillation: a pass that trains is preceded by one with all masks open, whose predictions it
-     * learns from. The base must be frozen (BEAM_SCOPE_MASKS), so that this teacher is the untouched base
-     * model. */
+     * learns from. This teacher is the untouched base model: all of it must be frozen but the routers
+     * (BEAM_SCOPE_MASKS, BEAM_SCOPE_ROUTERS), of which it has copies (beam_model_keep_teacher). */
     struct {
         double weight; /* 0 to 1, of the divergence in the loss; the targets have the rest. 0: no teacher */
         double temperature;
@@ -78,6 +78,10 @@ beam_tensor beam_model_values(beam_model *m);
 /* Which experts run from now on: masks on or off, soft form (only with masks), pruned top-k. */
 beam_expert_rule beam_model_rule(const beam_model *m);
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
+
+/* Takes the routers as they are for the teacher's, where they train beside one: after the base model was
+ * loaded and before anything that was trained. */
+void beam_model_keep_teacher(beam_model *m);
 
 /* Adds `by` [1] to all mask logits, through the bias of every gate that has one. */
 void beam_model_shift_gates(beam_model *m, beam_tensor by);

@@ -49,13 +49,20 @@ static beam_router_rule router_rule(const beam_model_config *c)
                               .kept_groups = (int)c->kept_groups};
 }
 
+static beam_tensor router_of(const beam_pass *p, const beam_mlp_weights *w, int moe)
+{
+    const beam_tensor own = w->router->value;
+    return p->routers.data ? beam_reshape(beam_rows(p->routers, moe, 1), own.ndim, own.dim) : own;
+}
+
 /* Candidates, weights, and which of them are kept. */
-static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x)
+static void choose_experts(const beam_pass *p, const beam_mlp_weights *w, beam_moe_saved *s, beam_tensor x,
+                           int moe)
 {
     beam_backend *be = p->be;
     const size_t mark = beam_mark(p->scratch);
     beam_tensor product = beam_push(p->scratch, be->wide, s->prob.ndim, s->prob.dim); /* [T,E+N] */
-    beam_gemm(be, product, x, false, w->router->value, true, 1, 0);
+    beam_gemm(be, product, x, false, router_of(p, w, moe), true, 1, 0);
     beam_router_topk(be, &s->route, s->prob, product, router_rule(p->config));
     if (p->rule.masks) {
         const beam_gate_terms terms = {.bias = value_of(w->mask.bias),
@@ -151,7 +158,7 @@ void beam_moe_forward(const beam_pass *p, const beam_mlp_weights *w, beam_moe_sa
                       beam_tensor y, int moe)
 {
     beam_backend *be = p->be;
-    choose_experts(p, w, s, x);
+    choose_experts(p, w, s, x, moe);
     if (p->stats.data)
         count_masks(p, s, moe);
     if (p->load.data)

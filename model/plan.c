@@ -53,6 +53,8 @@ void beam_model_layout(beam_model *m, beam_arena *a)
     m->sine = beam_push(a, m->be->wide, BEAM_DIMS(t, half));
     if (m->options.scope >= BEAM_SCOPE_ROUTERS)
         m->dprob = beam_push(a, m->be->wide, BEAM_DIMS(rows));
+    if (m->options.scope == BEAM_SCOPE_ROUTERS && m->options.distill.weight > 0)
+        m->routers = beam_push(a, m->be->wide, BEAM_DIMS(beam_moe_layers(c), rows, c->hidden_size));
     layout_report(m, a);
     beam_head_layout(&m->head, c, m->be->real, t, beam_model_trains(m), m->options.distill.weight > 0, a);
     layout_layers(m, a);
@@ -80,7 +82,8 @@ beam_status beam_model_prepare(beam_model *m, const beam_model_config *config,
                                const beam_model_options *options, beam_backend *be)
 {
     *m = (beam_model){.config = *config, .options = *options, .be = be};
-    BEAM_ASSERT(options->distill.weight == 0 || options->scope == BEAM_SCOPE_MASKS);
+    BEAM_ASSERT(options->distill.weight == 0 || options->scope == BEAM_SCOPE_MASKS ||
+                options->scope == BEAM_SCOPE_ROUTERS);
     if (options->expert_ranks > 1)
         BEAM_TRY(beam_expert_parallel_share(&m->parallel, &m->config, options->expert_ranks, options->comm,
                                             options->max_tokens));

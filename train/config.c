@@ -170,11 +170,12 @@ static beam_status check_masks(const beam_config_draft *draft)
             "%s: mask.mode is off and trainable (%s) is not all: there are no masks to train; set "
             "trainable: all, or mask.mode: on",
             origin(draft, "mask.mode"), origin(draft, "trainable"));
-    if (c->distill.weight > 0 && (c->trainable != BEAM_TRAIN_MASKS || c->mask.mode == BEAM_MASK_OFF))
-        return BEAM_FAIL(BEAM_ECONFIG,
-                         "%s: distill.weight needs trainable: masks: the teacher is the base model with all "
-                         "masks open, and it must not change",
-                         origin(draft, "distill.weight"));
+    if (c->distill.weight > 0 && (c->trainable == BEAM_TRAIN_ALL || c->mask.mode == BEAM_MASK_OFF))
+        return BEAM_FAIL(
+            BEAM_ECONFIG,
+            "%s: distill.weight needs trainable: masks, or masks+router: the teacher is the base model "
+            "with all masks open, and there is no second copy of its experts",
+            origin(draft, "distill.weight"));
     return BEAM_OK;
 }
 

@@ -122,7 +122,7 @@ const beam_key beam_key_table[BEAM_KEYS] = {
     {KEY(distill.weight), .group = "Self-distillation", .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS,
      RANGE(0, 1), .initial = "0",
      .help = "Share of the loss that is the divergence from the unmasked model's predictions; the targets "
-             "have the rest. Needs `trainable: masks`; one more forward pass."},
+             "have the rest. Needs `trainable: masks`, or `masks+router`; one more forward pass."},
     {KEY(distill.temperature), .kind = BEAM_KEY_REAL, .flags = BEAM_KEY_NUMBERS, RANGE(1e-3, 1e3),
      .initial = "1", .help = "Of both distributions; the divergence counts its square times."},
 

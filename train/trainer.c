@@ -79,8 +79,10 @@ static beam_status open_model(beam_trainer *t)
     options.comm = t->comm;
     const beam_gate_request gates = beam_gate_request_of(c);
     const beam_training training = {.accumulation = c->gradient_accumulation_steps, .comm = t->comm};
-    return beam_model_source_open(c->model_name_or_path, &gates, &options, &training, c->seed, &t->backend,
-                                  &t->model);
+    BEAM_TRY(beam_model_source_open(c->model_name_or_path, &gates, &options, &training, c->seed, &t->backend,
+                                    &t->model));
+    beam_model_keep_teacher(t->model);
+    return BEAM_OK;
 }
 
 /* What the optimizer and a step work in. */

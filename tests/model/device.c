@@ -303,7 +303,8 @@ static void follows(const char *const keys[], const char *bf16, double tolerance
 static const char *const terms[] = {"trainable=masks",      "distill.weight=0.5",   "mask.union_penalty=0.5",
                                     "mask.union_batch=8",   "mask.give_back=true",  "packing=false",
                                     "mask.target_active=2", "mask.penalty_norm=l2", NULL},
-                         *const routers[] = {"trainable=masks+router", "router_aux_loss_coef=0.01", NULL},
+                         *const routers[] = {"trainable=masks+router", "router_aux_loss_coef=0.01",
+                                             "distill.weight=0.3", NULL},
                          *const all[] = {"trainable=all", "gradient_checkpointing=true", NULL};
 
 static void training_follows_in_f32(void **state)

@@ -48,6 +48,7 @@ static void open_model(fixture *f, const terms *what, beam_scope scope)
     for (int i = 0; i < params.n; i++)
         if (strstr(params.at[i].name, "router_scale"))
             test_fill(params.at[i].value, 0);
+    beam_model_keep_teacher(f->model);
     beam_expert_rule rule = beam_model_rule(f->model);
     rule.form = BEAM_MASK_SOFT;
     rule.temperature = what->temperature;
@@ -117,6 +118,17 @@ static void check_parameter(fixture *f, const beam_param *p)
     }
 }
 
+static void check_scope(const terms *what, beam_scope scope)
+{
+    fixture f;
+    open_model(&f, what, scope);
+    const beam_params params = beam_model_params(f.model);
+    for (int i = 0; i < params.n; i++)
+        if (params.at[i].flags & BEAM_TRAIN)
+            check_parameter(&f, &params.at[i]);
+    close_model(&f);
+}
+
 static void backward_is_the_derivative(void **state)
 {
     static const terms all[] = {
@@ -129,32 +141,44 @@ static void backward_is_the_derivative(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        fixture f;
-        open_model(&f, &all[i], all[i].teacher > 0 ? BEAM_SCOPE_MASKS : BEAM_SCOPE_ALL);
-        const beam_params params = beam_model_params(f.model);
-        for (int j = 0; j < params.n; j++)
-            if (params.at[j].flags & BEAM_TRAIN)
-                check_parameter(&f, &params.at[j]);
-        close_model(&f);
+        if (all[i].teacher == 0) {
+            check_scope(&all[i], BEAM_SCOPE_ALL);
+            continue;
+        }
+        check_scope(&all[i], BEAM_SCOPE_MASKS);
+        check_scope(&all[i], BEAM_SCOPE_ROUTERS); /* the teacher stays as it is */
     }
 }
 
-/* With every mask open the student is the teacher. */
+static double divergence(fixture *f)
+{
+    beam_forward_result r;
+    pass(f);
+    assert_int_equal(beam_model_result(f->model, &r), BEAM_OK);
+    return r.divergence;
+}
+
+/* With every mask open the student is the teacher, until a router has changed. */
 static void nothing_to_learn_from_oneself(void **state)
 {
     static const terms what = {"self", .temperature = 1, .teacher = 1, .teacher_temperature = 1.5};
-    fixture f;
-    beam_forward_result r;
     (void)state;
-    open_model(&f, &what, BEAM_SCOPE_MASKS);
-    tiny_fill(f.model, 0);
-    beam_expert_rule rule = beam_model_rule(f.model);
-    rule.form = BEAM_MASK_HARD;
-    beam_model_set_rule(f.model, rule);
-    pass(&f);
-    assert_int_equal(beam_model_result(f.model, &r), BEAM_OK);
-    assert_true(r.divergence == 0);
-    close_model(&f);
+    for (beam_scope scope = BEAM_SCOPE_MASKS; scope <= BEAM_SCOPE_ROUTERS; scope++) {
+        fixture f;
+        open_model(&f, &what, scope);
+        tiny_fill(f.model, 0);
+        beam_expert_rule rule = beam_model_rule(f.model);
+        rule.form = BEAM_MASK_HARD;
+        beam_model_set_rule(f.model, rule);
+        assert_true(divergence(&f) == 0);
+        if (scope == BEAM_SCOPE_ROUTERS) {
+            test_fill(tiny_param(f.model, "model.layers.1.mlp.gate.weight")->value, 0.1);
+            assert_true(divergence(&f) > 0);
+            beam_model_keep_teacher(f.model);
+            assert_true(divergence(&f) == 0);
+        }
+        close_model(&f);
+    }
 }
 
 static void count_layer(void *context, const beam_moe_seen *seen)

@@ -169,7 +169,8 @@ static bool changed(const models *m, int i)
 static void masks_and_routers(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"trainable=masks+router", "router_aux_loss_coef=0.01", NULL};
+    static const char *const keys[] = {"trainable=masks+router", "router_aux_loss_coef=0.01",
+                                       "distill.weight=0.3", NULL};
     models m;
     resumes("routers", keys);
     const beam_config c = tiny_run_config("routers-whole", keys);
