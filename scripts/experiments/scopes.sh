@@ -8,6 +8,8 @@ rule base 8
 for target in 3 1; do
     trained masks $target mask.target_active=$target
     trained "masks and routers" $target mask.target_active=$target trainable=masks+router router_aux_loss_coef=0.003
+    trained "masks and routers, give-back, teacher" $target mask.target_active=$target trainable=masks+router \
+        router_aux_loss_coef=0.003 mask.give_back=true distill.weight=0.5
     trained everything $target mask.target_active=$target trainable=all router_aux_loss_coef=0.003 base_lr_ratio=0.1
     trained "everything, give-back" $target mask.target_active=$target trainable=all router_aux_loss_coef=0.003 \
         base_lr_ratio=0.1 mask.give_back=true
