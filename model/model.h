@@ -79,8 +79,8 @@ beam_tensor beam_model_values(beam_model *m);
 beam_expert_rule beam_model_rule(const beam_model *m);
 void beam_model_set_rule(beam_model *m, beam_expert_rule rule);
 
-/* Takes the routers as they are for the teacher's, where they train beside one: after the base model was
- * loaded and before anything that was trained. */
+/* Where routers train beside a teacher, takes them as they are for the teacher's, which are undefined before:
+ * after the base model was loaded, and before anything that was trained. */
 void beam_model_keep_teacher(beam_model *m);
 
 /* Adds `by` [1] to all mask logits, through the bias of every gate that has one. */

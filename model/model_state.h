@@ -30,7 +30,7 @@ struct beam_model {
     beam_tensor *x;
     beam_block_saved *saved; /* [layers]; with recomputation or without gradients all share one place */
     beam_head_saved head;
-    beam_tensor routers;   /* wide [MoE layers,E,D]: the teacher's, where the model's train; else absent */
+    beam_tensor routers;   /* wide [MoE layers,E+N,D]: the teacher's, where the model's train; else absent */
     beam_tensor load;      /* f64 [2,E+N], where the router trains */
     beam_tensor dprob;     /* wide [E+N] */
     beam_tensor union_sum; /* f64 [2], where masks train */

@@ -52,9 +52,8 @@ typedef struct {
     beam_tensor stats;          /* f64 [MoE layers, BEAM_STAT_EXPERTS + E] +=; absent: nobody counts */
     beam_moe_observer observer; /* of every MoE layer; NULL: nobody watches */
     void *observer_context;
-    beam_tensor
-        routers;      /* wide [MoE layers,E,D] that take the places of the layers' own; absent: nobody's do */
-    beam_tensor load; /* f64 [2,E+N] of router_load; absent if nobody needs it */
+    beam_tensor routers;   /* wide [MoE layers,E+N,D] instead of the layers' own; absent: these */
+    beam_tensor load;      /* f64 [2,E+N] of router_load; absent if nobody needs it */
     beam_tensor dprob;     /* wide [E+N] gradient of the load-balancing loss; absent: none */
     beam_mask_terms terms; /* for backward */
     beam_tensor union_sum; /* f64 [2] of union_penalty; absent without such a term */

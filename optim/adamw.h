@@ -12,8 +12,7 @@ typedef struct {
     beam_tensor grads;  /* wide [n]: the block that holds the gradients of all that trains */
     beam_span *spans;   /* of that block: what is updated here */
     int n_spans;
-    double base_rate; /* learning rate of what is not BEAM_MASK_GATE, as a multiple of the rest's; 1 after
-                         open */
+    double base_rate; /* of the learning rate, for all but BEAM_MASK_GATE; 1 after open */
     beam_tensor m, v; /* wide [elements of the spans], one span behind the other */
     void *block;      /* device memory of both */
     size_t bytes;
@@ -36,7 +35,7 @@ beam_status beam_adamw_open_whole(beam_adamw_state *s, beam_params params, beam_
 void beam_adamw_close(beam_adamw_state *s, beam_backend *be);
 
 /* One update of every element of the spans. Weight decay of `args` applies to parameters with BEAM_DECAY
- * only. */
+ * only, its learning rate to those with BEAM_MASK_GATE; others have base_rate times it. */
 void beam_adamw_step(beam_adamw_state *s, beam_backend *be, const beam_adamw_args *args);
 
 /* Writes the spans of a block of the layout of `grads` from a moment, and a moment from the spans of such a

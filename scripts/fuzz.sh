@@ -36,8 +36,8 @@ build() {
 }
 
 # fuzz TARGET. libhdf5 leaks some bytes of each damaged file, so that libFuzzer would look for leaks after every one:
-# there only the replay does. An input may take five minutes: libFuzzer takes the time of day, and a busy machine may not
-# run it for one.
+# there it looks at the end only. An input may take five minutes: libFuzzer takes the time of day, and a busy machine
+# may not run it for a minute.
 fuzz() {
     leaks=1
     [ "$1" != hdf5 ] || leaks=0

@@ -170,7 +170,11 @@ static beam_status check_masks(const beam_config_draft *draft)
             "%s: mask.mode is off and trainable (%s) is not all: there are no masks to train; set "
             "trainable: all, or mask.mode: on",
             origin(draft, "mask.mode"), origin(draft, "trainable"));
-    if (c->distill.weight > 0 && (c->trainable == BEAM_TRAIN_ALL || c->mask.mode == BEAM_MASK_OFF))
+    if (c->distill.weight > 0 && c->mask.mode == BEAM_MASK_OFF)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "%s: distill.weight needs masks, which learn from the base model; set mask.mode: on",
+                         origin(draft, "distill.weight"));
+    if (c->distill.weight > 0 && c->trainable == BEAM_TRAIN_ALL)
         return BEAM_FAIL(
             BEAM_ECONFIG,
             "%s: distill.weight needs trainable: masks, or masks+router: the teacher is the base model "
@@ -217,8 +221,9 @@ static beam_status check_rates(const beam_config_draft *draft)
         return BEAM_OK;
     return BEAM_FAIL(
         BEAM_ECONFIG,
-        "%s: base_lr_ratio is for a base model that trains, but trainable is masks (%s); leave it out, "
-        "or set trainable: masks+router, or all",
+        "%s: base_lr_ratio is for a base model that trains, but trainable is masks (%s); set trainable: "
+        "masks+router, or all, or leave it out (base_lr_ratio=null on the command line drops the one in "
+        "the file)",
         origin(draft, "base_lr_ratio"), origin(draft, "trainable"));
 }
 

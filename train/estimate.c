@@ -165,12 +165,13 @@ static beam_status try_changes(beam_config *c, const beam_model_config *model, i
 static void describe(const beam_config *c, unsigned change, beam_advice *out)
 {
     char rows[96] = "", shorter[32] = "";
+    const char *masks = c->base_lr_ratio == 1 ? "trainable=masks " : "trainable=masks base_lr_ratio=null ";
     if (change & FEWER_ROWS)
         snprintf(rows, sizeof rows, "per_device_train_batch_size=%d gradient_accumulation_steps=%d ",
                  (int)c->per_device_train_batch_size, (int)c->gradient_accumulation_steps);
     if (change & SHORTER_ROWS)
         snprintf(shorter, sizeof shorter, "cutoff_len=%d ", (int)c->cutoff_len);
-    const int n = snprintf(out->keys, sizeof out->keys, "%s%s%s%s", change & MASKS ? "trainable=masks " : "",
+    const int n = snprintf(out->keys, sizeof out->keys, "%s%s%s%s", change & MASKS ? masks : "",
                            change & RECOMPUTE ? "gradient_checkpointing=true " : "", rows, shorter);
     out->keys[n - 1] = '\0'; /* the last space */
 }

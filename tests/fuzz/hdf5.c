@@ -6,7 +6,7 @@
 #include "data/hdf5_private.h"
 #include "fuzz/fuzz.h"
 
-enum { MOST = 1 << 20 }; /* bytes of an array that is read */
+enum { MIB = 1 << 20, MOST = MIB }; /* bytes of an array that is read */
 
 static void take_image(fuzz_taker take, void *context, beam_h5 *f)
 {
@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     unsigned char *image = malloc(BEAM_H5_SEAL + size);
     BEAM_ASSERT(image);
     /* Room for the 300 kB that libhdf5 would give back to the system after each file: three times faster. */
-    H5set_free_list_limits(8 * MOST, 8 * MOST, 4 * MOST, MOST, 16 * MOST, MOST);
+    H5set_free_list_limits(8 * MIB, 8 * MIB, 4 * MIB, MIB, 16 * MIB, MIB);
     memcpy(image + BEAM_H5_SEAL, bytes, size);
     beam_h5_write_seal(image, BEAM_H5_SEAL + size, image);
     if (beam_h5_open(image, BEAM_H5_SEAL + size, "fuzz", BEAM_EDATA, &f) == BEAM_OK) {

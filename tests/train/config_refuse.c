@@ -66,6 +66,8 @@ static const refusal refusals[] = {
     {"null_experts: -1\n", NULL, "null_experts must be"},
     {"distill: {weight: 0.5}\ntrainable: all\n", NULL,
      "distill.weight needs trainable: masks, or masks+router"},
+    {"distill: {weight: 0.5}\ntrainable: masks+router\nnull_experts: 4\nmask: {mode: off}\n", NULL,
+     "distill.weight needs masks"},
     {"distill: {weight: 1.5}\n", NULL, "distill.weight must be a number >= 0 and <= 1"},
     {"mask: {temperature: 0}\n", NULL, "mask.temperature must be a number >= 0.001 and <= 100"},
     {"mask: {temperature_end: 200}\n", NULL, "mask.temperature_end must be a number >= 0.001 and <= 100"},

@@ -109,8 +109,9 @@ static void plan_is_what_is_allocated(void **state)
                                                         .max_tokens = 24,
                                                         .checkpointing = checkpointing != 0},
                                   &be);
-        same_as_allocated(
-            &c, &(beam_model_options){.scope = BEAM_SCOPE_MASKS, .max_tokens = 24, .distill = {0.5, 2}}, &be);
+        for (beam_scope scope = BEAM_SCOPE_MASKS; scope <= BEAM_SCOPE_ROUTERS; scope++)
+            same_as_allocated(
+                &c, &(beam_model_options){.scope = scope, .max_tokens = 24, .distill = {0.5, 2}}, &be);
     }
     beam_backend_close(&be);
 }
@@ -225,6 +226,8 @@ static void advice_is_followed(void **state)
     assert_string_equal(advice[0].keys, "gradient_checkpointing=true");
     assert_int_equal(advice[0].total, recomputed);
 
+    beam_config slower = c;
+    slower.base_lr_ratio = 0.1; /* which masks alone refuse */
     changed.per_device_train_batch_size = 1;
     changed.gradient_accumulation_steps = 12;
     changed.trainable = BEAM_TRAIN_MASKS;
@@ -235,6 +238,11 @@ static void advice_is_followed(void **state)
     assert_string_equal(advice[0].keys,
                         "trainable=masks gradient_checkpointing=true per_device_train_batch_size=1 "
                         "gradient_accumulation_steps=12 cutoff_len=128");
+    assert_int_equal(beam_estimate_advise(&slower, 1, (int64_t)least, advice, &n), BEAM_OK);
+    assert_int_equal(n, 1);
+    assert_string_equal(advice[0].keys,
+                        "trainable=masks base_lr_ratio=null gradient_checkpointing=true "
+                        "per_device_train_batch_size=1 gradient_accumulation_steps=12 cutoff_len=128");
     assert_int_equal(beam_estimate_advise(&c, 1, (int64_t)least - 1, advice, &n), BEAM_OK);
     assert_int_equal(n, 0);
 }

@@ -183,6 +183,20 @@ static void masks_and_routers(void **state)
     close_models(&m);
 }
 
+/* With open masks the first step's model is its teacher; later ones have other routers. */
+static void the_base_teaches(void **state)
+{
+    (void)state;
+#define TAUGHT "trainable=masks+router", "distill.weight=0.5", "mask.init_bias=100", "learning_rate=0.1"
+    static const char *const one[] = {TAUGHT, "max_steps=1", NULL}, *const three[] = {TAUGHT, "max_steps=3",
+                                                                                      NULL};
+#undef TAUGHT
+    const beam_config a = tiny_run_config("taught-once", one), b = tiny_run_config("taught", three);
+    tiny_run_expect(&a, 0, BEAM_OK);
+    tiny_run_expect(&b, 0, BEAM_OK);
+    assert_true(tiny_run_metric(&a, "divergence") == 0 && tiny_run_metric(&b, "divergence") > 0);
+}
+
 static void gates_without_the_token(void **state)
 {
     (void)state;
@@ -255,6 +269,7 @@ int main(void)
         cmocka_unit_test(teacher_with_recomputation),
         cmocka_unit_test(micro_batches_do_not_matter),
         cmocka_unit_test(masks_and_routers),
+        cmocka_unit_test(the_base_teaches),
         cmocka_unit_test(gates_without_the_token),
         cmocka_unit_test(fewer_candidates),
         cmocka_unit_test(null_experts),
