@@ -11,6 +11,11 @@ done
 for target in 2 1.5 1; do
     trained "masks, give-back and teacher" $target mask.target_active=$target mask.give_back=true distill.weight=0.5
 done
+for target in 1.5 1; do
+    trained "masks and routers, give-back, teacher" $target mask.target_active=$target trainable=masks+router \
+        router_aux_loss_coef=0.003 mask.give_back=true distill.weight=0.5
+    trained everything $target mask.target_active=$target trainable=all router_aux_loss_coef=0.003 base_lr_ratio=0.1
+done
 for penalty in 0.3 0.9 2.7; do
     trained "paper's gate" "beta $penalty" mask.target_active=null mask.penalty=$penalty mask.init=zero \
         mask.router_features=false mask.penalty_warmup_steps=0
