@@ -1,5 +1,5 @@
-/* The front of biases, clipping, gated addition, routers and give-back: calls with wrong shapes stop the
- * program. */
+/* The front of biases, clipping, gated addition, routers, give-back and the experts' products: calls with
+ * wrong shapes stop the program. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,14 +121,38 @@ static void give_back_attempt(void *context)
                         matrix(y, 1, 3), matrix(given, 2, 3), &route, BEAM_MASK_HARD);
 }
 
+/* One token with two candidates of two experts, from hidden size 3 to gates and ups of width 1. */
+static void grouped_attempt(void *context)
+{
+    const attempt *a = context;
+    const int wrong = a->wrong;
+    int32_t expert[2] = {0, 1}, pair[2] = {0, 1}, first[3] = {0, 1, 2}, kept[2] = {1, 1};
+    uint8_t keep[2] = {1, 1};
+    float c[6] = {0}, rows[6] = {0}, x[6] = {0}, b[12] = {0}, act[4] = {0};
+    const beam_route route = {.expert = beam_view(expert, BEAM_I32, BEAM_DIMS(1, 2)),
+                              .keep =
+                                  wrong == 1 ? (beam_tensor){0} : beam_view(keep, BEAM_U8, BEAM_DIMS(1, 2)),
+                              .row = beam_view(pair, BEAM_I32, BEAM_DIMS(1, 2)),
+                              .pair = beam_view(pair, BEAM_I32, BEAM_DIMS(2)),
+                              .first = beam_view(first, BEAM_I32, BEAM_DIMS(3)),
+                              .kept = beam_view(kept, BEAM_I32, BEAM_DIMS(wrong == 2 ? 1 : 2))};
+    const beam_grouped_product p = {.c = matrix(c, 2, wrong == 3 ? 3 : 2),
+                                    .a = matrix(rows, wrong == 4 ? 1 : 2, 3),
+                                    .x = matrix(x, wrong == 5 ? 2 : 1, wrong == 6 ? 2 : 3),
+                                    .b = beam_view(b, BEAM_F32, BEAM_DIMS(2, 2, 3)),
+                                    .act = matrix(act, 2, wrong == 7 ? 2 : 1),
+                                    .tb = wrong != 8};
+    beam_grouped_gemm(a->be, &p, &route, BEAM_ROWS_KEPT);
+}
+
 static void test_wrong_calls_stop(void **state)
 {
     (void)state;
     const struct {
         void (*call)(void *context);
         int ways; /* to be wrong */
-    } calls[] = {{bias_attempt, 3},    {clip_attempt, 4}, {gated_attempt, 4},
-                 {router_attempt, 10}, {null_attempt, 3}, {give_back_attempt, 5}};
+    } calls[] = {{bias_attempt, 3}, {clip_attempt, 4},      {gated_attempt, 4},  {router_attempt, 10},
+                 {null_attempt, 3}, {give_back_attempt, 5}, {grouped_attempt, 8}};
     beam_backend be;
     assert_int_equal(beam_backend_cpu(&be, 1), BEAM_OK);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
