@@ -53,6 +53,11 @@ static void print_model(const beam_init_facts *x, FILE *to)
     fprintf(to,
             "  penalty_warmup_steps: %" PRId64 " # Avg-K is led from %" PRId64 " to the target over these\n",
             c->mask.penalty_warmup_steps, m->top_k);
+    fputs("# What kept more quality towards one expert per token, for one more forward pass in a step "
+          "(docs/results.md):\n"
+          "#   beam train run.yaml trainable=masks+router router_aux_loss_coef=0.003 mask.give_back=true "
+          "distill.weight=0.5\n",
+          to);
 }
 
 static void print_data(const beam_init_facts *x, FILE *to)

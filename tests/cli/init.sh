@@ -20,6 +20,9 @@ cp data.h5 train.h5
 cp data.h5 valid.h5
 expect 0 "fits" train start/run.yaml --dry-run
 expect 0 "" train start/run.yaml output_dir=start/out max_steps=2
+keys=$(sed -n 's/^# *beam train run.yaml \(trainable=.*\)/\1/p' start/run.yaml)
+# shellcheck disable=SC2086 # a list
+expect 0 "" train start/run.yaml output_dir=start/better max_steps=2 ${keys:?the hint is missing}
 
 # A launcher that is there and is this one is left alone; another one is not replaced.
 mkdir -p same/scripts/launch other/scripts/launch
