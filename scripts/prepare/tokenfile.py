@@ -20,7 +20,7 @@ def _sha256(data):
 def write(path, ids, loss, lengths, vocab, tokenizer):
     """Beside its place, synchronised, then renamed: the path never holds a part. Equal content gives equal bytes."""
     path = Path(path)
-    arrays = {"ids": ids.astype("<i4"), "loss": loss.astype("u1"),
+    arrays = {"ids": ids.astype("<i4", copy=False), "loss": loss.astype("u1", copy=False),
               "start": np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype("<i8")}
     content = " ".join([_sha256(a) for a in arrays.values()] + [str(vocab), tokenizer])
     path.parent.mkdir(parents=True, exist_ok=True)
