@@ -96,10 +96,18 @@ yaml 'seed: !!int 1'
 says 2 'YAML tags ...' validate run.yaml
 yaml 'mask:\n\tpenalty: 1'
 says 2 'this is not valid YAML: ...' validate run.yaml
+yaml 'seed: \377'
+says 2 'run.yaml:7: not UTF-8; save the file as UTF-8 text' validate run.yaml
+yaml 'seed: \000'
+says 2 'holds a zero byte' validate run.yaml
 yaml 'mask:\n  penalty: 1\n  target_active: 1'
 says 2 'mask.target_active cannot be combined with mask.penalty' validate run.yaml
 yaml 'cutoff_len: 32\nmax_steps: 2\nper_device_train_batch_size: 2\noutput_dir: out-run'
 says 2 'mask.mode is off and trainable (...) is not all' validate run.yaml mask.mode=off
+says 2 'base_lr_ratio is for a base model that trains' validate run.yaml base_lr_ratio=0.1
+says 2 'distill.weight needs ...' validate run.yaml distill.weight=0.5 trainable=all
+says 2 'null_experts is for a model without masks' validate run.yaml null_experts=4 trainable=all
+says 2 'null_experts needs routers that train' validate run.yaml null_experts=4 mask.mode=off
 says 2 'mask.protect: "..." is not layer:expert' validate run.yaml mask.protect=1,2
 says 2 "mask.temperature_end is ... and the masks' threshold ..." train run.yaml mask.temperature_end=0.1 mask.threshold=0.4
 says 2 "mask.protect works through the gates' bias" validate run.yaml mask.protect=auto mask.init=zero
