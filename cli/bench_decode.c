@@ -8,6 +8,7 @@
 #include "cli/bench.h"
 #include "cli/opened.h"
 #include "cli/printer.h"
+#include "kernels/decode/ops.h"
 #include "serve/decode_bench.h"
 #include "train/source.h"
 
@@ -19,6 +20,7 @@ typedef struct {
     double active;       /* Avg-K of the masks of random models */
     int64_t layers;      /* in place of the config's; 0: those */
     int64_t context, steps, threads;
+    beam_backend_choice backend;
     bool json;
 } asked;
 
@@ -104,7 +106,7 @@ static beam_status set_shape(bench *b)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "--active %g: expected more than 0, less than top-k, which is %" PRId64, o->active,
                          b->config.top_k);
-    if (o->context + o->steps + 1 > b->config.max_positions)
+    if (o->context + o->steps + BEAM_BENCH_WARM_UP > b->config.max_positions)
         return BEAM_FAIL(BEAM_ECONFIG, "--context %" PRId64 ": the model has %" PRId64 " positions",
                          o->context, b->config.max_positions);
     if (!is_folder(b))
@@ -134,6 +136,12 @@ static void set_rules(bench *b)
     }
 }
 
+/* A GPU's steps are one recording, in which no layer has a time of its own. */
+static bool times_layers(const bench *b)
+{
+    return !beam_decodes_on_gpu(&b->be);
+}
+
 static void print_header(const bench *b)
 {
     const beam_model_config *c = &b->config;
@@ -141,32 +149,47 @@ static void print_header(const bench *b)
     for (int i = 0; i < b->weights.params.n; i++)
         bytes += (double)beam_bytes(b->weights.params.at[i].value);
     if (b->options->json) {
-        printf("{\"read_gb_per_s\":%.4g,\"threads\":%d,\"context\":%" PRId64
+        printf("{\"backend\":\"%s\",\"read_gb_per_s\":%.4g,\"threads\":%d,\"context\":%" PRId64
                ",\"weights_gb\":%.4g,\"num_experts\":%" PRId64 ",\"num_experts_per_tok\":%" PRId64
                ",\"rows\":[",
-               1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes, c->experts, c->top_k);
+               b->be.ops->name, 1e-9 * b->read, b->be.threads, b->options->context, 1e-9 * bytes, c->experts,
+               c->top_k);
         return;
     }
-    printf("%s, %d threads, which read memory at %.1f GB/s here\n", b->be.ops->name, b->be.threads,
-           1e-9 * b->read);
+    printf("%s, which reads memory at %.1f GB/s here", b->be.ops->name, 1e-9 * b->read);
+    if (times_layers(b))
+        printf(" with %d threads", b->be.threads);
+    putchar('\n');
     printf("model: %" PRId64 " layers, D %" PRId64 ", %" PRId64 " experts of width %" PRId64 ", K %" PRId64
            ", vocabulary %" PRId64 ", %.2f GB; context %" PRId64 "\n\n",
            c->layers, c->hidden_size, c->experts, c->moe_intermediate_size, c->top_k, c->vocab_size,
            1e-9 * bytes, b->options->context);
-    printf("                                       whole model                     mixture layers\n");
-    printf("batch  experts      Avg-K  distinct   tokens/s  ms/step  x top-k   ms/step  x top-k    GB/s  of "
-           "read\n");
+    const bool layers = times_layers(b);
+    printf("                                       whole model%s\n",
+           layers ? "                     mixture layers" : "");
+    printf("batch  experts      Avg-K  distinct   tokens/s  ms/step  x top-k%s    GB/s  of read\n",
+           layers ? "   ms/step  x top-k" : "");
+}
+
+/* Of the mixture layers where they are timed, else of the whole model. */
+static void print_speeds(const bench *b, const beam_decode_bench_result *r,
+                         const beam_decode_bench_result *all)
+{
+    const bool layers = times_layers(b);
+    const double read = layers ? r->moe_bytes_per_s : r->bytes_per_s;
+    if (layers)
+        printf("  %8.2f  %7.2f", 1e3 * r->moe_seconds, all->moe_seconds / r->moe_seconds);
+    printf("  %6.1f  %5.1f %%\n", 1e-9 * read, 100 * read / b->read);
 }
 
 static void print_row(bench *b, int64_t batch, const char *name, const beam_decode_bench_result *r,
                       const beam_decode_bench_result *all)
 {
-    const double speed = (double)batch / r->seconds, share = r->moe_bytes_per_s / b->read;
+    const double speed = (double)batch / r->seconds;
     if (!b->options->json) {
-        printf("%5" PRId64 "  %-11s  %5.2f  %8.1f  %9.1f  %7.2f  %7.2f  %8.2f  %7.2f  %6.1f  %5.1f %%\n",
-               batch, name, r->active, r->distinct, speed, 1e3 * r->seconds, all->seconds / r->seconds,
-               1e3 * r->moe_seconds, all->moe_seconds / r->moe_seconds, 1e-9 * r->moe_bytes_per_s,
-               100 * share);
+        printf("%5" PRId64 "  %-11s  %5.2f  %8.1f  %9.1f  %7.2f  %7.2f", batch, name, r->active, r->distinct,
+               speed, 1e3 * r->seconds, all->seconds / r->seconds);
+        print_speeds(b, r, all);
         return;
     }
     fputs(b->more ? "," : "", stdout);
@@ -180,10 +203,13 @@ static void print_row(bench *b, int64_t batch, const char *name, const beam_deco
     beam_print_f64(&p, "step_s", r->seconds);
     beam_print_f64(&p, "speedup", all->seconds / r->seconds);
     beam_print_f64(&p, "gb_per_s", 1e-9 * r->bytes_per_s);
-    beam_print_f64(&p, "moe_step_s", r->moe_seconds);
-    beam_print_f64(&p, "moe_speedup", all->moe_seconds / r->moe_seconds);
-    beam_print_f64(&p, "moe_gb_per_s", 1e-9 * r->moe_bytes_per_s);
-    beam_print_f64(&p, "moe_share_of_read", share);
+    beam_print_f64(&p, "share_of_read", r->bytes_per_s / b->read);
+    if (times_layers(b)) {
+        beam_print_f64(&p, "moe_step_s", r->moe_seconds);
+        beam_print_f64(&p, "moe_speedup", all->moe_seconds / r->moe_seconds);
+        beam_print_f64(&p, "moe_gb_per_s", 1e-9 * r->moe_bytes_per_s);
+        beam_print_f64(&p, "moe_share_of_read", r->moe_bytes_per_s / b->read);
+    }
     beam_print_close(&p);
 }
 
@@ -211,13 +237,14 @@ static beam_status run(bench *b)
     BEAM_TRY(beam_bench_batches(o->batches, b->batch, &b->batches));
     BEAM_TRY(set_shape(b));
     set_rules(b);
-    BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, o->threads, &b->be));
+    BEAM_TRY(beam_backend_choice_open(&o->backend, o->threads, &b->be));
     if (is_folder(b))
         BEAM_TRY(beam_decoder_weights_load(&b->weights, &b->config, o->model, NULL, &b->be));
     else
         BEAM_TRY(beam_decoder_weights_random(&b->weights, &b->config, o->active / (double)b->config.top_k,
                                              &b->be));
     b->read = beam_bench_read(&b->weights, &b->be);
+    BEAM_TRY(b->be.status);
     print_header(b);
     for (int i = 0; i < b->batches; i++)
         BEAM_TRY(time_batch(b, b->batch[i]));
@@ -237,7 +264,7 @@ static beam_status check(const asked *o)
 
 beam_status beam_bench_decode(int argc, char **argv)
 {
-    asked o = {.batches = "1,4,16,64", .active = 1.2, .context = 128, .steps = 5};
+    asked o = {.batches = "1,4,16,64", .active = 1.2, .context = 128, .steps = 5, .backend = {.name = "cpu"}};
     const beam_option options[] = {
         {"model", BEAM_TEXT, &o.model, "DIR", "a model folder, or the shape random:<config.json>"},
         {"batch", BEAM_TEXT, &o.batches, "N,N", "sequences at a time (default: 1,4,16,64)"},
@@ -245,6 +272,7 @@ beam_status beam_bench_decode(int argc, char **argv)
         {"active", BEAM_REAL, &o.active, "K", "Avg-K of the masks of a random model (default: 1.2)"},
         {"layers", BEAM_INT, &o.layers, "N", "only so many of a random model's layers"},
         {"steps", BEAM_INT, &o.steps, "N", "timed steps, at most 64; the median counts (default: 5)"},
+        BEAM_DECODE_BACKEND_OPTION(o.backend),
         {"threads", BEAM_INT, &o.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &o.json, NULL, "print one JSON object"},
     };
@@ -256,8 +284,8 @@ beam_status beam_bench_decode(int argc, char **argv)
             "candidate with equal chance, so many that Avg-K is about --active (printed as measured), and\n"
             "with pruned top-k, in turn. Beside the mixture layers the speed at which they read weights, as "
             "a\n"
-            "share of what the same threads reach by reading alone. A model folder is timed with its own\n"
-            "masks.",
+            "share of what the same threads reach by reading alone; on a GPU the same of the whole model. A\n"
+            "model folder is timed with its own masks.",
         .examples =
             "  beam bench decode\n  beam bench decode --model random:config.json --layers 4 --batch 1,16",
         .options = options,

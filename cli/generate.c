@@ -54,6 +54,10 @@ static beam_status check_options(const generate_options *g)
         return BEAM_FAIL(BEAM_ECONFIG, "--seed %" PRId64 ": expected 0 or more", g->seed);
     if (!(g->lone_share > 0 && g->lone_share <= 1))
         return BEAM_FAIL(BEAM_ECONFIG, "--lone-share %g: expected more than 0, at most 1", g->lone_share);
+    if (strcmp(g->lone, "keep") != 0 && strcmp(g->choice.backend.name, "cpu") != 0)
+        return BEAM_FAIL(BEAM_ECONFIG,
+                         "--lone %s: lone pairs are looked for on the processor only; use --backend cpu",
+                         g->lone);
     if (g->renormalize && g->top_k == ABSENT)
         return BEAM_FAIL(BEAM_ECONFIG, "--renormalize goes with --top-k");
     if (g->top_k != ABSENT && g->choice.masks)
@@ -103,7 +107,7 @@ static beam_status load(job *x)
         char gates[BEAM_PATH_MAX + 32];
         if (c->adapter)
             BEAM_TRY(beam_adapter_path(c->adapter, gates, sizeof gates));
-        BEAM_TRY(beam_open_backend(BEAM_BACKEND_CPU, BEAM_BF16_AUTO, NULL, c->threads, &o->backend));
+        BEAM_TRY(beam_backend_choice_open(&c->backend, c->threads, &o->backend));
         BEAM_TRY(beam_decoder_weights_load(&x->weights, &o->config, c->model, c->adapter ? gates : NULL,
                                            &o->backend));
         x->owned = true;
@@ -322,7 +326,7 @@ static const char examples[] =
 
 beam_status beam_verb_generate(int argc, char **argv)
 {
-    generate_options g = {.choice = {.backend = {.name = "cpu"}}, /* decoding reads weights where they lie */
+    generate_options g = {.choice = {.backend = {.name = "cpu"}},
                           .max_tokens = ABSENT,
                           .sequences = SEQUENCES,
                           .chunk = CHUNK,
@@ -356,6 +360,7 @@ beam_status beam_verb_generate(int argc, char **argv)
         {"batch", BEAM_INT, &g.sequences, "N", "prompts at a time (default: 16)"},
         {"chunk", BEAM_INT, &g.chunk, "N", "tokens of a step, prompts come in such pieces (default: 256)"},
         {"experts", BEAM_FLAG, &g.experts, NULL, "with --json: also print which experts ran"},
+        BEAM_DECODE_BACKEND_OPTION(g.choice.backend),
         {"threads", BEAM_INT, &g.choice.threads, "N", "default: all cores"},
         {"json", BEAM_FLAG, &g.json, NULL, "print one JSON object"},
     };

@@ -18,6 +18,12 @@ typedef struct {
         "bf16", BEAM_FLAG, &(choice).bf16, NULL, "on a GPU: weights and activations in bfloat16"             \
     }
 
+/* For decoding, which is in float32 with weights as they are stored. */
+#define BEAM_DECODE_BACKEND_OPTION(choice)                                                                   \
+    {                                                                                                        \
+        "backend", BEAM_TEXT, &(choice).name, "cpu|cuda|auto", "where to decode (default: cpu)"              \
+    }
+
 beam_status beam_backend_choice_open(const beam_backend_choice *choice, int64_t threads, beam_backend *out);
 
 /* BEAM_ECONFIG unless --threads is 0 (all cores) to 4096. */

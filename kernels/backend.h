@@ -146,8 +146,12 @@ enum {
     BEAM_STAT_EXPERTS
 };
 
+/* What decoding does besides (kernels/decode/ops.h). */
+typedef struct beam_decode_ops beam_decode_ops;
+
 typedef struct {
-    const char *name; /* "cpu", "cuda" */
+    const char *name;              /* "cpu", "cuda" */
+    const beam_decode_ops *decode; /* NULL: cannot decode */
 
     /* An op that a backend does not have is NULL here; asking for it is a failure of the backend. */
 
@@ -250,6 +254,7 @@ struct beam_backend {
     int threads;
     int64_t waits; /* how often the host has waited: downloads, and beam_sync with work since the last wait */
     bool busy;     /* work since the last wait */
+    bool recording;     /* between beam_record and beam_end_record (kernels/decode/ops.h) */
     bool device_memory; /* tensors live where the host, and MPI, cannot read */
     void *stream;       /* with device_memory: the CUDA stream on which all ops run in order */
     void *impl;

@@ -15,13 +15,15 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
 fi
 build=${2:-$root/build/bundle}
 programs="cli/beam tests/ops/ops.cuda tests/ops/ops.tile_cuda tests/ops/bench_grouped tests/ops/bench_attention
-    tests/model/model.cuda"
-targets="beam ops.cuda ops.tile_cuda bench_grouped bench_attention model.cuda"
+    tests/model/model.cuda tests/decode/decode.ops_cuda tests/decode/decode.decoder_cuda tests/decode/decode.cuda
+    tests/decode/decode.bench"
+targets="beam ops.cuda ops.tile_cuda bench_grouped bench_attention model.cuda decode.ops_cuda decode.decoder_cuda
+    decode.cuda decode.bench beam_moe"
 # What every Linux machine with a driver has: the loader, glibc's libraries, and the driver itself.
 system='linux-vdso|ld-linux|lib(c|m|pthread|rt|dl|resolv|cuda)\.so'
 
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBEAM_CUDA=ON -DBEAM_MPI=OFF -DBEAM_NATIVE=OFF \
-    -DBEAM_CUDA_ARCHS="${BEAM_CUDA_ARCHS:-90a}" -DCMAKE_BUILD_RPATH="\$ORIGIN/lib" \
+    -DBEAM_CUDA_ARCHS="${BEAM_CUDA_ARCHS:-90a}" -DCMAKE_BUILD_RPATH="\$ORIGIN/lib;\$ORIGIN" \
     -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags >/dev/null
 # shellcheck disable=SC2086 # a list
 cmake --build "$build" -j "${BEAM_JOBS:-2}" --target $targets
@@ -31,27 +33,29 @@ out=$(cd "$1" && pwd)
 for program in $programs; do
     cp "$build/$program" "$out/"
 done
-strip --strip-debug "$out"/beam "$out"/ops.* "$out"/model.cuda "$out"/bench_*
+cp -L "$build/serve/libbeam_moe.so" "$out/lib/"
+strip --strip-debug "$out"/beam "$out"/ops.* "$out"/model.cuda "$out"/bench_* "$out"/decode.*
 
 # Libraries of libraries find their own beside them, whatever they say themselves: the programs' rpath is of the kind
 # (--disable-new-dtags) that also holds for what they load indirectly.
-for program in $programs; do
-    ldd "$build/$program" | awk '$3 ~ /^\// {print $3}'
+for file in $programs serve/libbeam_moe.so; do
+    ldd "$build/$file" | awk '$3 ~ /^\// {print $3}'
 done | sort -u | grep -Ev "/$system" | while read -r library; do
     cp -L "$library" "$out/lib/"
 done
 strip --strip-unneeded "$out"/lib/*.so*
 
 cp "$root/scripts/gpu_check.sh" "$out/"
-cp -r "$root/tests/fixtures/families" "$out/"
+cp -r "$root/tests/fixtures/families" "$root/examples/tiny-moe" "$out/"
 cp "$root/tests/fixtures/configs/Qwen3-30B-A3B.json" "$out/"
 (cd "$root" && git rev-parse HEAD 2>/dev/null || echo unknown) >"$out/commit"
 
 # Nothing may be found outside, with an environment that says nothing.
-for program in $programs; do
-    outside=$(env -i ldd "$out/$(basename "$program")" | grep -Ev "$system" | grep -vF "=> $out/lib/" || true)
+for file in $programs lib/libbeam_moe.so; do
+    [ -f "$out/$file" ] || file=$(basename "$file")
+    outside=$(env -i ldd "$out/$file" | grep -Ev "$system" | grep -vF "=> $out/lib/" || true)
     if [ -n "$outside" ]; then
-        echo "gpu_bundle: $(basename "$program") needs what is not in $out:" >&2
+        echo "gpu_bundle: $file needs what is not in $out:" >&2
         echo "$outside" >&2
         exit 1
     fi

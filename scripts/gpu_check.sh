@@ -3,7 +3,7 @@
 #
 #     FOLDER/gpu_check.sh [--out LOGS] [--report PERFORMANCE.md] [STAGE ...]
 #
-# Stages, all by default: ops model repeats memcheck initcheck synccheck racecheck bench. Each has its own log in
+# Stages, all by default: ops model decode repeats memcheck initcheck synccheck racecheck bench. Each has its own log in
 # LOGS (default gpu-logs); summary.txt says how each ended. A stage that fails does not stop the others. --report
 # appends date, device, commands and figures to a file like docs/performance.md. BEAM_REPEATS: times that a pass is
 # repeated (100). BEAM_STAGE_SECONDS: the longest a stage may take (240). Exit code 77: no device.
@@ -19,8 +19,9 @@ while [ $# -gt 0 ]; do
     *) break ;;
     esac
 done
-stages=${*:-ops model repeats memcheck initcheck synccheck racecheck bench}
-export BEAM_TEST_FAMILIES="$here/families" OMP_WAIT_POLICY=passive
+stages=${*:-ops model decode repeats memcheck initcheck synccheck racecheck bench}
+export BEAM_TEST_FAMILIES="$here/families" BEAM_TEST_EXAMPLE="$here/tiny-moe" OMP_WAIT_POLICY=passive
+export BEAM_TEST_MOE_LIBRARY="$here/lib/libbeam_moe.so"
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64" # cuBLASLt, cuDNN
 
 # ops.cuda asks the driver, as beam does.
@@ -48,7 +49,7 @@ stage() {
     124) verdict="stopped after ${BEAM_STAGE_SECONDS:-240} s"; failed=1 ;;
     *) verdict="FAILED ($code)"; failed=1 ;;
     esac
-    printf '%-14s %s, %s s\n' "$name" "$verdict" $(($(date +%s) - began)) | tee -a "$logs/summary.txt"
+    printf '%-18s %s, %s s\n' "$name" "$verdict" $(($(date +%s) - began)) | tee -a "$logs/summary.txt"
 }
 
 # with_cudnn NAME COMMAND...: a stage with attention by cuDNN, and a note in the summary if there is none.
@@ -61,11 +62,12 @@ with_cudnn() {
     fi
 }
 
-# sanitize NAME TOOL-OPTIONS...: compute-sanitizer over every operation.
+# sanitize TOOL: compute-sanitizer over every operation.
 sanitize() {
     tool=$1
     if command -v compute-sanitizer >/dev/null; then
         stage "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/ops.cuda"
+        stage "${tool}_decode" compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/decode.ops_cuda"
     else
         stage "$tool" sh -c 'echo "compute-sanitizer is not on the path"; exit 77'
     fi
@@ -78,6 +80,9 @@ with_cudnn ops_cudnn "$here/ops.cuda"
 stage ops_tile "$here/ops.tile_cuda"
 stage model "$here/model.cuda" 2
 with_cudnn model_cudnn "$here/model.cuda" 2
+stage decode_layer "$here/decode.cuda"
+stage decode_ops "$here/decode.ops_cuda"
+stage decode_models "$here/decode.decoder_cuda"
 stage repeats "$here/model.cuda" "${BEAM_REPEATS:-100}"
 with_cudnn repeats_cudnn "$here/model.cuda" "${BEAM_REPEATS:-100}"
 for tool in memcheck initcheck synccheck racecheck; do
@@ -95,6 +100,10 @@ set -- "$here/beam" bench train --model "random:$logs/layers.json" --backend cud
 stage bench_step_0 env BEAM_CUDA_WGMMA=0 "$@"
 stage bench_step_1 env BEAM_CUDA_WGMMA=1 "$@"
 with_cudnn bench_step_cudnn "$@"
+# Decoding: a mixture layer alone, then whole tokens of Qwen3-30B-A3B (61 GB of random weights).
+stage bench_decode_layer "$here/decode.bench"
+stage bench_decode "$here/beam" bench decode --model "random:$here/Qwen3-30B-A3B.json" --backend cuda --context 1024 \
+    --batch 1,4,16,64 --steps 20
 
 if [ -n "$report" ]; then
     {
@@ -104,7 +113,8 @@ if [ -n "$report" ]; then
         printf '\n```\n'
         cat "$logs/summary.txt"
         printf '```\n'
-        for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 bench_step_1 bench_step_cudnn; do
+        for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 bench_step_1 bench_step_cudnn \
+            bench_decode_layer bench_decode; do
             [ -f "$logs/$name.log" ] || continue
             printf '\n```\n'
             sed "s|$here/||g; s|$logs/||g" "$logs/$name.log"

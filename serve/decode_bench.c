@@ -4,25 +4,7 @@
 
 #include "core/clock.h"
 #include "core/rng.h"
-#include "kernels/decode/lanes.h"
-
-/* Reads n floats' worth of memory; the sum keeps the compiler from leaving it out. */
-static float read_block(const float *x, int64_t n)
-{
-    enum { STREAMS = 4 };
-    beam_lanes sum[STREAMS];
-    for (int i = 0; i < STREAMS; i++)
-        sum[i] = beam_lanes_zero();
-    for (int64_t at = 0; at + STREAMS * BEAM_LANES <= n; at += STREAMS * BEAM_LANES)
-        for (int i = 0; i < STREAMS; i++) {
-            const beam_lanes v = beam_lanes_f32(x + at + i * BEAM_LANES);
-            sum[i] = beam_lanes_fma(v, v, sum[i]);
-        }
-    float total = 0;
-    for (int i = 0; i < STREAMS; i++)
-        total += beam_lanes_sum(sum[i]);
-    return total;
-}
+#include "kernels/decode/ops.h"
 
 /* The first GB of the list's memory: its parameters stand one after the other in one block. */
 static int64_t readable(const beam_model_weights *w)
@@ -36,22 +18,20 @@ static int64_t readable(const beam_model_weights *w)
 
 double beam_bench_read(const beam_model_weights *w, beam_backend *be)
 {
-    enum { BLOCK = 1 << 16 };
-    const int64_t n = readable(w), blocks = n / BLOCK;
-    const float *x = w->params.at[0].value.data;
+    enum { ROW = 1 << 16 };
+    const beam_tensor x = beam_view(w->params.at[0].value.data, BEAM_F32, BEAM_DIMS(readable(w) / ROW, ROW));
+    beam_tensor sum = beam_view(NULL, BEAM_F32, BEAM_DIMS(x.dim[0]));
+    sum.data = beam_alloc(be, beam_bytes(sum), "measuring the memory");
     const double end = beam_seconds() + 0.5;
     double best = 0;
-    volatile float sink = 0;
-    for (int i = 0; i < 2 || beam_seconds() < end; i++) {
+    for (int i = 0; !be->status && (i < 2 || beam_seconds() < end); i++) {
         const double begin = beam_seconds();
-        float sum = 0;
-#pragma omp parallel for num_threads(be->threads) schedule(static) reduction(+ : sum)
-        for (int64_t b = 0; b < blocks; b++)
-            sum += read_block(x + b * BLOCK, BLOCK);
-        sink = sink + sum;
-        const double speed = (double)(blocks * BLOCK) * sizeof(float) / (beam_seconds() - begin);
+        beam_read_rows(be, sum, x);
+        beam_sync(be);
+        const double speed = (double)beam_bytes(x) / (beam_seconds() - begin);
         best = speed > best ? speed : best;
     }
+    beam_free(be, sum.data);
     return best;
 }
 
@@ -72,7 +52,7 @@ static double median(double *x, int n)
     return x[n / 2];
 }
 
-static beam_status timed_step(const beam_decode_bench_options *o, beam_decoder *d, int step, int rule,
+static beam_status timed_step(const beam_decode_bench_options *o, beam_decoder *d, int step,
                               beam_decoder_token *token, samples *s)
 {
     for (int64_t i = 0; i < o->batch; i++)
@@ -81,18 +61,33 @@ static beam_status timed_step(const beam_decode_bench_options *o, beam_decoder *
                                         .sequence = (int32_t)i,
                                         .position = (int32_t)(o->context + step),
                                         .wants_logits = true};
-    beam_decoder_set_rule(d, o->rule[rule]);
     beam_decoder_take_costs(d);
     BEAM_TRY(beam_decoder_step(d, token, o->batch));
     const beam_decoder_costs c = beam_decoder_take_costs(d);
-    if (step == 0)
+    if (step < BEAM_BENCH_WARM_UP)
         return BEAM_OK;
-    s->seconds[step - 1] = c.seconds;
-    s->moe_seconds[step - 1] = c.moe_seconds;
+    s->seconds[step - BEAM_BENCH_WARM_UP] = c.seconds;
+    s->moe_seconds[step - BEAM_BENCH_WARM_UP] = c.moe_seconds;
     s->bytes += c.bytes;
     s->moe_bytes += c.moe_bytes;
     s->kept += (double)c.kept;
     s->distinct += (double)c.distinct;
+    return BEAM_OK;
+}
+
+/* Rules take turns, so that what disturbs the machine for a while disturbs all of them; but where launches
+ * are recorded, which a new rule undoes, one comes after the other. */
+static beam_status timed_steps(const beam_decode_bench_options *o, beam_decoder *d, bool one_by_one,
+                               beam_decoder_token *token, samples *s)
+{
+    const int steps = o->steps + BEAM_BENCH_WARM_UP;
+    for (int i = 0, last = -1; i < steps * o->rules; i++) {
+        const int rule = one_by_one ? i / steps : i % o->rules, step = one_by_one ? i % steps : i / o->rules;
+        if (rule != last)
+            beam_decoder_set_rule(d, o->rule[rule]);
+        last = rule;
+        BEAM_TRY(timed_step(o, d, step, token, &s[rule]));
+    }
     return BEAM_OK;
 }
 
@@ -112,8 +107,10 @@ beam_status beam_decode_bench(const beam_decode_bench_options *o, beam_backend *
                               beam_decode_bench_result *out)
 {
     BEAM_ASSERT(o->steps >= 1 && o->steps <= BEAM_BENCH_MOST_STEPS && o->rules >= 1);
-    const beam_decoder_options options = {
-        .sequences = o->batch, .context = o->context + o->steps + 1, .chunk = o->batch, .logits = o->batch};
+    const beam_decoder_options options = {.sequences = o->batch,
+                                          .context = o->context + o->steps + BEAM_BENCH_WARM_UP,
+                                          .chunk = o->batch,
+                                          .logits = o->batch};
     beam_decoder *d = NULL;
     samples *s = calloc((size_t)o->rules, sizeof *s);
     beam_decoder_token *token = calloc((size_t)o->batch, sizeof *token);
@@ -122,9 +119,8 @@ beam_status beam_decode_bench(const beam_decode_bench_options *o, beam_backend *
         status = beam_decoder_open(&d, o->config, o->weights, o->rule[0], &options, be);
     if (!status)
         beam_decoder_blank(d);
-    for (int step = 0; !status && step <= o->steps; step++)
-        for (int rule = 0; !status && rule < o->rules; rule++)
-            status = timed_step(o, d, step, rule, token, &s[rule]);
+    if (!status)
+        status = timed_steps(o, d, beam_decodes_on_gpu(be), token, s);
     for (int rule = 0; !status && rule < o->rules; rule++)
         out[rule] = result_of(o, &s[rule]);
     beam_decoder_close(d);

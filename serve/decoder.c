@@ -1,18 +1,28 @@
 #include "serve/decoder.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/clock.h"
-#include "kernels/decode/experts.h"
 #include "model/rope.h"
 #include "serve/decoder_state.h"
+
+enum { INPUTS = 4 }; /* numbers of a token in `input` */
 
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+static bool on_gpu(const beam_decoder *d)
+{
+    return beam_decodes_on_gpu(d->be);
+}
+
+/* Candidates of all tokens of the largest step in all layers. */
+static int64_t expert_slots(const beam_decoder *d)
+{
+    return beam_moe_layers(&d->config) * d->options.chunk * d->config.top_k;
 }
 
 static void lay_out_attention(beam_decoder *d, beam_arena *a)
@@ -23,7 +33,8 @@ static void lay_out_attention(beam_decoder *d, beam_arena *a)
     d->q = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, c->head_dim));
     d->q_raw = norm ? beam_push(a, BEAM_F32, d->q.ndim, d->q.dim) : d->q;
     d->attended = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, c->value_dim));
-    d->score = beam_push(a, BEAM_F32, BEAM_DIMS(d->be->threads, BEAM_DECODER_HEADS, d->options.context));
+    const int64_t room = beam_cache_room(d->be, n, h, latent ? r : c->value_dim, d->options.context);
+    d->attention_room = beam_push(a, BEAM_F32, BEAM_DIMS(room));
     if (latent) {
         d->latent_raw = beam_push(a, BEAM_F32, BEAM_DIMS(n, r));
         d->latent = beam_push(a, BEAM_F32, BEAM_DIMS(n, r));
@@ -39,12 +50,24 @@ static void lay_out_attention(beam_decoder *d, beam_arena *a)
     }
 }
 
-/* The largest workspace that a mixture layer asks for. */
+static beam_moe moe_of(const beam_decoder *d, int64_t layer, beam_expert_rule rule)
+{
+    beam_moe m = beam_moe_of(&d->config, &d->weights->layer[layer].mlp, rule, d->be->threads);
+    m.device = on_gpu(d) ? BEAM_MOE_CUDA : BEAM_MOE_CPU;
+    return m;
+}
+
+/* The largest workspace that a mixture layer asks for, under any rule: masks need most. */
 static size_t moe_bytes(const beam_decoder *d)
 {
+    beam_expert_rule rule = d->rule;
+    rule.masks = d->config.mask.present;
     size_t most = 0;
     for (int64_t i = 0; i < d->config.layers; i++) {
-        const size_t bytes = d->config.moe_layer[i] ? beam_moe_workspace(&d->moe[i], d->options.chunk) : 0;
+        if (!d->config.moe_layer[i])
+            continue;
+        const beam_moe m = moe_of(d, i, rule);
+        const size_t bytes = beam_moe_workspace(&m, d->options.chunk);
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -60,11 +83,12 @@ static void lay_out(beam_decoder *d, beam_arena *a)
     d->out = beam_push(a, BEAM_F32, BEAM_DIMS(n, width));
     d->inverse = beam_push(a, BEAM_F32, BEAM_DIMS(larger(n * c->heads, d->options.logits)));
     lay_out_attention(d, a);
+    d->gate_up = beam_push(a, BEAM_F32, BEAM_DIMS(n, 2 * c->intermediate_size));
     d->act = beam_push(a, BEAM_F32, BEAM_DIMS(n, c->intermediate_size));
     d->cosine = beam_push(a, BEAM_F32, BEAM_DIMS(context, half));
     d->sine = beam_push(a, BEAM_F32, BEAM_DIMS(context, half));
-    d->position = beam_push(a, BEAM_I32, BEAM_DIMS(n));
-    d->expert = beam_push(a, BEAM_I32, BEAM_DIMS(beam_moe_layers(c), n, k));
+    d->input = beam_push(a, BEAM_I32, BEAM_DIMS(INPUTS * n));
+    d->expert = beam_push(a, BEAM_I32, BEAM_DIMS(expert_slots(d)));
     d->weight = beam_push(a, BEAM_F32, BEAM_DIMS(n, k));
     d->candidate = beam_push(a, BEAM_I32, BEAM_DIMS(n, k));
     d->gain = beam_push(a, BEAM_F32, BEAM_DIMS(n, k));
@@ -72,39 +96,26 @@ static void lay_out(beam_decoder *d, beam_arena *a)
     d->head_in = beam_push(a, BEAM_F32, BEAM_DIMS(d->options.logits, width));
     d->logits = beam_push(a, BEAM_F32, BEAM_DIMS(d->options.logits, c->vocab_size));
     d->moe_room = beam_push(a, BEAM_U8, BEAM_DIMS((int64_t)moe_bytes(d)));
-    d->rows = beam_push(a, BEAM_U8, BEAM_DIMS(n * (int64_t)sizeof(float *)));
-    d->seen = beam_push(a, BEAM_U8, BEAM_DIMS(c->experts));
-    d->readers = beam_push(a, BEAM_I32, BEAM_DIMS(c->experts));
 }
 
-static bool is_expert(const beam_param *p)
+/* The rule is part of what was recorded. */
+static void forget_recordings(beam_decoder *d)
 {
-    return strstr(p->name, ".mlp.experts.") != NULL;
-}
-
-/* What a step reads whatever its tokens are. The embedding's rows count only where it is the head too. */
-static void count_bytes(beam_decoder *d)
-{
-    const beam_model_weights *w = d->weights;
-    for (int i = 0; i < w->params.n; i++) {
-        const beam_param *p = &w->params.at[i];
-        if (is_expert(p) || (p == w->embed && w->embed != w->head))
-            continue;
-        d->fixed_bytes += (double)beam_bytes(p->value);
-        int layer = 0;
-        if (strstr(p->name, ".mlp.") && sscanf(p->name, "model.layers.%d.", &layer) == 1 &&
-            d->config.moe_layer[layer])
-            d->fixed_moe_bytes += (double)beam_bytes(p->value);
+    for (int64_t i = 0; d->recording && d->came && i <= d->options.logits; i++) {
+        beam_forget(d->be, d->recording[i]);
+        d->recording[i] = NULL;
+        d->came[i] = false;
     }
 }
 
 void beam_decoder_set_rule(beam_decoder *d, beam_expert_rule rule)
 {
     BEAM_ASSERT(rule.form == BEAM_MASK_HARD && (!rule.masks || d->config.mask.present));
+    forget_recordings(d);
     d->rule = rule;
     for (int64_t i = 0; i < d->config.layers; i++)
         if (d->config.moe_layer[i])
-            d->moe[i] = beam_moe_of(&d->config, &d->weights->layer[i].mlp, rule, d->be->threads);
+            d->moe[i] = moe_of(d, i, rule);
 }
 
 beam_expert_rule beam_decoder_rule(const beam_model_config *c)
@@ -121,32 +132,90 @@ static beam_status check_layers(const beam_decoder *d)
     for (int64_t i = 0; i < d->config.layers; i++) {
         const int code = d->config.moe_layer[i] ? beam_moe_check(&d->moe[i]) : BEAM_MOE_OK;
         if (code)
-            return BEAM_FAIL(BEAM_EMODEL, "cannot decode this model: %s", beam_moe_error(code));
+            return BEAM_FAIL(BEAM_EMODEL, "cannot decode this model%s: %s",
+                             on_gpu(d) ? " on a GPU (--backend cpu may)" : "", beam_moe_error(code));
     }
+    const int64_t most = d->be->ops->decode->most_columns;
+    const int64_t width = d->config.kv_rank > 0 ? d->config.kv_rank : d->config.value_dim;
+    if (most > 0 && width > most)
+        return BEAM_FAIL(BEAM_EDEVICE,
+                         "cuda: values of %lld numbers, at most %lld can be decoded; use --backend cpu",
+                         (long long)width, (long long)most);
     return BEAM_OK;
+}
+
+static beam_status open_host(beam_decoder *d)
+{
+    const beam_decoder_options *o = &d->options;
+    const size_t experts = (size_t)d->config.experts + 1; /* dense models have none */
+    d->moe = calloc((size_t)d->config.layers, sizeof *d->moe);
+    d->host_input = calloc((size_t)(INPUTS * o->chunk), sizeof *d->host_input);
+    d->seen = malloc(experts);
+    d->readers = malloc(experts * sizeof *d->readers);
+    bool enough = d->moe && d->host_input && d->seen && d->readers;
+    if (on_gpu(d)) {
+        d->host_logits = malloc((size_t)(o->logits * d->config.vocab_size) * sizeof *d->host_logits);
+        d->host_expert = malloc((size_t)expert_slots(d) * sizeof *d->host_expert + 1);
+        enough = enough && d->host_logits && d->host_expert;
+    }
+    if (beam_can_record(d->be)) {
+        d->recording = calloc((size_t)o->logits + 1, sizeof *d->recording);
+        d->came = calloc((size_t)o->logits + 1, sizeof *d->came);
+        enough = enough && d->recording && d->came;
+    }
+    return enough ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
+}
+
+/* The processor's results are read where they are made. */
+static void share_results(beam_decoder *d)
+{
+    if (on_gpu(d))
+        return;
+    d->host_logits = d->logits.data;
+    d->host_expert = d->expert.data;
+}
+
+static beam_status upload_angles(beam_decoder *d)
+{
+    const size_t bytes = beam_bytes(d->cosine);
+    beam_tensor cosine = d->cosine, sine = d->sine;
+    cosine.data = malloc(2 * bytes + 1);
+    if (!cosine.data)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the table of rotary angles");
+    sine.data = (char *)cosine.data + bytes;
+    beam_rope_table(cosine, sine, &d->config.rope);
+    beam_upload(d->be, d->cosine, cosine.data);
+    beam_upload(d->be, d->sine, sine.data);
+    free(cosine.data);
+    return d->be->status;
 }
 
 static beam_status open_decoder(beam_decoder *d, beam_expert_rule rule)
 {
     const beam_decoder_options *o = &d->options;
-    d->moe = calloc((size_t)d->config.layers, sizeof *d->moe);
-    if (!d->moe)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
+    BEAM_TRY(open_host(d));
     beam_decoder_set_rule(d, rule);
     BEAM_TRY(check_layers(d));
     beam_arena a = beam_arena_measure();
     lay_out(d, &a);
-    d->block_bytes = a.peak;
     const size_t cache = beam_kv_cache_measure(&d->config, o->sequences, o->context, o->chunk);
-    BEAM_TRY(beam_require_host_memory(cache + a.peak, "keys, values and activations"));
-    BEAM_TRY(beam_kv_cache_open(&d->cache, &d->config, o->sequences, o->context, o->chunk, d->be));
+    if (!on_gpu(d))
+        BEAM_TRY(beam_require_host_memory(cache + a.peak, "keys, values and activations"));
+    beam_status status = beam_kv_cache_open(&d->cache, &d->config, o->sequences, o->context, o->chunk, d->be);
     d->block = beam_alloc(d->be, a.peak, "decoding");
-    BEAM_TRY(d->be->status);
+    status = status ? status : d->be->status;
+    if (status == BEAM_ENOMEM)
+        return BEAM_FAIL(
+            BEAM_ENOMEM,
+            "%s: no memory for %.2f GB of keys, values and activations; take fewer sequences at a "
+            "time and fewer tokens of each",
+            d->be->ops->name, 1e-9 * (double)(cache + a.peak));
+    BEAM_TRY(status);
     a = beam_arena_over(d->block, a.peak);
     lay_out(d, &a);
-    beam_rope_table(d->cosine, d->sine, &d->config.rope);
-    count_bytes(d);
-    return BEAM_OK;
+    share_results(d);
+    beam_decoder_count_fixed(d);
+    return upload_angles(d);
 }
 
 beam_status beam_decoder_open(beam_decoder **out, const beam_model_config *config,
@@ -155,6 +224,8 @@ beam_status beam_decoder_open(beam_decoder **out, const beam_model_config *confi
 {
     BEAM_ASSERT(options->sequences > 0 && options->chunk > 0 && options->logits > 0);
     BEAM_ASSERT(options->context > 0 && options->context <= config->max_positions);
+    BEAM_ASSERT(beam_can_decode(be));
+    BEAM_ASSERT(!beam_decodes_on_gpu(be) || options->lone.action == BEAM_LONE_KEEP);
     *out = NULL;
     beam_decoder *d = calloc(1, sizeof *d);
     if (!d)
@@ -173,176 +244,97 @@ void beam_decoder_close(beam_decoder *d)
 {
     if (!d)
         return;
+    forget_recordings(d);
+    free(d->recording);
+    free(d->came);
     beam_kv_cache_close(&d->cache, d->be);
     beam_free(d->be, d->block);
+    if (on_gpu(d)) {
+        free(d->host_logits);
+        free(d->host_expert);
+    }
+    free(d->host_input);
+    free(d->seen);
+    free(d->readers);
     free(d->moe);
     free(d);
 }
 
-void beam_decoder_linear(beam_decoder *d, beam_tensor y, const beam_param *w, const beam_param *bias,
-                         beam_tensor x)
+/* Takes the tokens' numbers to where operations read them. */
+static void upload_tokens(beam_decoder *d, const beam_decoder_token *token, int64_t n)
 {
-    const beam_matrix m = beam_matrix_of(w->value);
-    beam_thin_product(d->be->threads, y.data, m.rows, m, x.data, m.width, d->n);
-    if (bias)
-        beam_add_bias(d->be, y, bias->value);
-}
-
-static beam_tensor front(const beam_decoder *d, beam_tensor t)
-{
-    return beam_rows(t, 0, d->n);
-}
-
-static void norm(beam_decoder *d, const beam_param *weight)
-{
-    beam_rmsnorm(d->be, front(d, d->in), beam_rows(d->inverse, 0, d->n), front(d, d->x), weight->value,
-                 d->config.rms_norm_eps);
-}
-
-/* d->out = mlp(d->in) of a dense layer. */
-static void run_dense(beam_decoder *d, const beam_mlp_weights *w)
-{
-    beam_expert_work work = {.gate_up = beam_matrix_of(w->gate_up->value),
-                             .down = beam_matrix_of(w->down->value),
-                             .tokens = d->n,
-                             .x = d->rows.data,
-                             .act = d->act.data,
-                             .out = d->out.data};
-    for (int64_t t = 0; t < d->n; t++)
-        work.x[t] = (const float *)d->in.data + t * work.gate_up.width;
-    beam_experts_run(d->be->threads, &work, 1);
-}
-
-/* Kept pairs and different experts of a layer. */
-static void count_experts(beam_decoder *d, const int32_t *expert, const beam_mlp_weights *w)
-{
-    uint8_t *seen = d->seen.data;
-    int64_t distinct = 0;
-    memset(seen, 0, (size_t)d->config.experts);
-    for (int64_t i = 0; i < d->n * d->config.top_k; i++) {
-        if (expert[i] < 0)
-            continue;
-        d->costs.kept++;
-        distinct += !seen[expert[i]];
-        seen[expert[i]] = 1;
+    int32_t *id = d->host_input, *sequence = id + n, *position = sequence + n, *wants = position + n;
+    BEAM_ASSERT(n >= 1 && n <= d->options.chunk);
+    d->n = n;
+    d->wanted = 0;
+    for (int64_t t = 0; t < n; t++) {
+        BEAM_ASSERT(token[t].id >= 0 && token[t].id < d->config.vocab_size);
+        BEAM_ASSERT(token[t].sequence >= 0 && token[t].sequence < d->options.sequences);
+        BEAM_ASSERT(token[t].position >= 0 && token[t].position < d->options.context);
+        id[t] = token[t].id;
+        sequence[t] = token[t].sequence;
+        position[t] = token[t].position;
+        if (token[t].wants_logits)
+            wants[d->wanted++] = (int32_t)t;
     }
-    const size_t all = beam_bytes(w->gate_up->value) + beam_bytes(w->down->value);
-    d->costs.distinct += distinct;
-    d->costs.moe_bytes += (double)distinct * (double)all / (double)d->config.experts;
+    BEAM_ASSERT(d->wanted <= d->options.logits);
+    d->id = beam_rows(d->input, 0, n);
+    d->at.sequence = beam_rows(d->input, n, n);
+    d->at.position = beam_rows(d->input, 2 * n, n);
+    d->wants = beam_rows(d->input, 3 * n, d->wanted);
+    beam_upload(d->be, beam_rows(d->input, 0, 3 * n + d->wanted), d->host_input);
 }
 
-/* d->out = mixture(d->in). */
-static void run_mixture(beam_decoder *d, int64_t layer, int64_t index)
+/* Steps that only decode come again and again: their launches are recorded the second time. The first time
+ * loads the kernels, and may be the only one. */
+static void run_step(beam_decoder *d)
 {
-    const double begin = beam_seconds();
-    const beam_moe *m = &d->moe[layer];
-    const int64_t slots = d->options.chunk * d->config.top_k;
-    const beam_moe_pairs pairs = {.id = (int32_t *)d->expert.data + index * slots,
-                                  .weight = d->weight.data,
-                                  .candidate = d->candidate.data,
-                                  .gain = d->gain.data};
-    const size_t bytes = beam_bytes(d->moe_room);
-    int code = beam_moe_route(m, d->in.data, d->n, &pairs, d->moe_room.data, bytes, NULL);
-    if (!code) {
-        beam_lone_apply(&d->options.lone, &pairs, d->n, m->top_k, m->experts, d->readers.data);
-        code = beam_moe_experts(m, d->in.data, d->out.data, d->n, &pairs, d->moe_room.data, bytes, NULL);
-    }
-    BEAM_ASSERT(code == BEAM_MOE_OK);
-    d->costs.moe_seconds += beam_seconds() - begin;
-    count_experts(d, pairs.id, &d->weights->layer[layer].mlp);
-}
-
-static void run_layer(beam_decoder *d, int64_t i, int64_t *moe_index)
-{
-    const beam_layer_weights *w = &d->weights->layer[i];
-    norm(d, w->attention_norm);
-    beam_decoder_attend(d, i);
-    beam_decoder_linear(d, front(d, d->out), w->attention.o, w->attention.o_bias, d->attended);
-    beam_add(d->be, front(d, d->x), front(d, d->out));
-    norm(d, w->mlp_norm);
-    if (w->mlp.router)
-        run_mixture(d, i, (*moe_index)++);
-    else
-        run_dense(d, &w->mlp);
-    beam_add(d->be, front(d, d->x), front(d, d->out));
-}
-
-static void run_head(beam_decoder *d)
-{
-    const beam_matrix head = beam_matrix_of(d->weights->head->value);
-    const size_t row = (size_t)d->config.hidden_size * sizeof(float);
-    int64_t wanted = 0;
-    for (int64_t t = 0; t < d->n; t++)
-        if (d->token[t].wants_logits)
-            memcpy((char *)d->head_x.data + (size_t)wanted++ * row, (char *)d->x.data + (size_t)t * row, row);
-    if (wanted == 0)
+    const bool recorded = d->recording && d->wanted == d->n && d->came[d->n];
+    if (d->recording && d->wanted == d->n)
+        d->came[d->n] = true;
+    if (!recorded) {
+        beam_decoder_run(d);
         return;
-    beam_rmsnorm(d->be, beam_rows(d->head_in, 0, wanted), beam_rows(d->inverse, 0, wanted),
-                 beam_rows(d->head_x, 0, wanted), d->weights->norm->value, d->config.rms_norm_eps);
-    beam_thin_product(d->be->threads, d->logits.data, head.rows, head, d->head_in.data, head.width, wanted);
+    }
+    void **recording = &d->recording[d->n];
+    if (!*recording) {
+        beam_record(d->be);
+        beam_decoder_run(d);
+        *recording = beam_end_record(d->be);
+    }
+    beam_replay(d->be, *recording);
 }
 
-static void check_tokens(const beam_decoder *d)
+static void download_results(beam_decoder *d)
 {
-    int64_t wanted = 0;
-    BEAM_ASSERT(d->n >= 1 && d->n <= d->options.chunk);
-    for (int64_t t = 0; t < d->n; t++) {
-        const beam_decoder_token *k = &d->token[t];
-        BEAM_ASSERT(k->id >= 0 && k->id < d->config.vocab_size);
-        BEAM_ASSERT(k->sequence >= 0 && k->sequence < d->options.sequences);
-        BEAM_ASSERT(k->position >= 0 && k->position < d->options.context);
-        wanted += k->wants_logits;
-    }
-    BEAM_ASSERT(wanted <= d->options.logits);
-}
-
-/* Keys and values that the step's tokens look at, counted once per token: sequences share none. */
-static double cache_bytes(const beam_decoder *d)
-{
-    double bytes = 0;
-    for (int64_t i = 0; i < d->config.layers; i++) {
-        const beam_kv_layer *l = &d->cache.layer[i];
-        const int64_t window = d->weights->layer[i].attention.window;
-        const int64_t row = l->key_width + (l->value == l->key ? 0 : l->value_width);
-        for (int64_t t = 0; t < d->n; t++) {
-            const int64_t seen = d->token[t].position + 1;
-            bytes += 4.0 * (double)(d->cache.groups * row * (window > 0 && seen > window ? window : seen));
-        }
-    }
-    return bytes;
+    if (!on_gpu(d))
+        return;
+    beam_download(d->be, d->host_logits, beam_rows(d->logits, 0, d->wanted));
+    beam_download(d->be, d->host_expert,
+                  beam_rows(d->expert, 0, beam_moe_layers(&d->config) * d->n * d->config.top_k));
 }
 
 beam_status beam_decoder_step(beam_decoder *d, const beam_decoder_token *token, int64_t n)
 {
-    const double begin = beam_seconds(), moe_before = d->costs.moe_bytes;
-    const beam_matrix embed = beam_matrix_of(d->weights->embed->value);
-    d->token = token;
-    d->n = n;
-    check_tokens(d);
-    for (int64_t t = 0; t < n; t++) {
-        beam_matrix_unpack((float *)d->x.data + t * embed.width, embed, token[t].id);
-        ((int32_t *)d->position.data)[t] = token[t].position;
-    }
-    for (int64_t i = 0, moe_index = 0; i < d->config.layers; i++)
-        run_layer(d, i, &moe_index);
-    run_head(d);
-    d->costs.moe_bytes += d->fixed_moe_bytes;
-    d->costs.bytes += d->fixed_bytes - d->fixed_moe_bytes + d->costs.moe_bytes - moe_before + cache_bytes(d);
-    d->costs.tokens += n;
-    d->costs.steps++;
+    const double begin = beam_seconds();
+    upload_tokens(d, token, n);
+    run_step(d);
+    download_results(d);
+    BEAM_TRY(beam_sync(d->be));
+    beam_decoder_count(d, token);
     d->costs.seconds += beam_seconds() - begin;
-    return beam_sync(d->be);
+    return BEAM_OK;
 }
 
 const float *beam_decoder_logits(const beam_decoder *d, int64_t i)
 {
     BEAM_ASSERT(i >= 0 && i < d->options.logits);
-    return (const float *)d->logits.data + i * d->config.vocab_size;
+    return d->host_logits + i * d->config.vocab_size;
 }
 
 const int32_t *beam_decoder_experts(const beam_decoder *d, int64_t moe_layer, int64_t token)
 {
-    return (const int32_t *)d->expert.data + (moe_layer * d->options.chunk + token) * d->config.top_k;
+    return d->host_expert + (moe_layer * d->n + token) * d->config.top_k;
 }
 
 void beam_decoder_blank(beam_decoder *d)
@@ -352,15 +344,9 @@ void beam_decoder_blank(beam_decoder *d)
 
 beam_decoder_costs beam_decoder_take_costs(beam_decoder *d)
 {
-    const beam_decoder_costs costs = d->costs;
+    beam_decoder_costs costs = d->costs;
     d->costs = (beam_decoder_costs){0};
+    if (on_gpu(d))
+        costs.moe_seconds = NAN;
     return costs;
-}
-
-beam_decoder_memory beam_decoder_memory_of(const beam_decoder *d)
-{
-    beam_decoder_memory m = {.cache = d->cache.bytes, .work = d->block_bytes};
-    for (int i = 0; i < d->weights->params.n; i++)
-        m.weights += beam_bytes(d->weights->params.at[i].value);
-    return m;
 }

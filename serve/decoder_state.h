@@ -18,9 +18,8 @@ struct beam_decoder {
 
     /* Room for a step of `chunk` tokens, one block. */
     void *block;
-    size_t block_bytes;
     beam_tensor x, in, out;         /* [chunk,D] stream, after a norm, what a part adds */
-    beam_tensor inverse;            /* [chunk * (H + 1)] of norms */
+    beam_tensor inverse;            /* [larger of chunk * H and logits] of norms */
     beam_tensor q_raw, q;           /* [chunk,H,Dh] before and after the norm */
     beam_tensor k_raw, k, v;        /* [chunk,G,..]; absent in latent attention */
     beam_tensor q_low_raw, q_low;   /* [chunk,Rq] latent of queries */
@@ -28,30 +27,56 @@ struct beam_decoder {
     beam_tensor rotated;            /* [chunk,rotary] */
     beam_tensor q_wide, mixed;      /* latent: [chunk,H,R + rotary] [chunk,H,R] */
     beam_tensor attended;           /* [chunk,H,Dv] */
-    beam_tensor score;              /* [threads,heads of a piece,context] */
-    beam_tensor act;                /* [chunk,intermediate_size] of dense layers */
-    beam_tensor rows;               /* u8: the inputs of dense layers, pointers [chunk] */
+    beam_tensor attention_room;     /* beam_cache_room */
+    beam_tensor gate_up, act;       /* [chunk,2I] [chunk,I] of dense layers, I = intermediate_size */
     beam_tensor cosine, sine;       /* [context,rotary / 2] */
-    beam_tensor position;           /* i32 [chunk] */
-    beam_tensor expert, weight;     /* i32 [moe layers,chunk,K], f32 [chunk,K] */
+    beam_tensor input;              /* i32 [4 * chunk]: see below */
+    beam_tensor expert, weight;     /* i32 [moe layers * chunk * K], f32 [chunk,K] */
     beam_tensor candidate, gain;    /* [chunk,K] */
     beam_tensor head_x, head_in;    /* [logits,D] */
     beam_tensor logits;             /* [logits,V] */
     beam_tensor moe_room;           /* u8 */
-    beam_tensor seen;               /* u8 [E] */
-    beam_tensor readers;            /* i32 [E] of lone pairs */
 
-    const beam_decoder_token *token; /* of the step */
-    int64_t n;
+    /* The step: n tokens, of which `wanted` want logits. `input` has their ids [n], sequences [n], positions
+     * [n], and the numbers of those that want logits [wanted]. `expert` has [moe layers,n,K]. */
+    int64_t n, wanted;
+    beam_tensor id, wants;
+    beam_places at;
+
+    /* On the host. On the processor results stay where they are. */
+    int32_t *host_input;  /* [4 * chunk] */
+    float *host_logits;   /* [logits,V] */
+    int32_t *host_expert; /* [moe layers * chunk * K] */
+    uint8_t *seen;        /* [E] */
+    int32_t *readers;     /* [E] of lone pairs */
+
+    /* [logits + 1] of steps in which so many tokens all want logits: whether there was one, and its
+     * recording. */
+    bool *came;
+    void **recording;
 };
+
+/* Takes the step's tokens through the model, from `input` to `logits` and `expert`, without looking at what
+ * is in them, so that it can be recorded. */
+void beam_decoder_run(beam_decoder *d);
+
+/* d->attended from d->in, for one layer; the step's keys and values go into the cache first. */
+void beam_decoder_attend(beam_decoder *d, int64_t layer);
 
 /* y[n,rows] = x[n,width] w^T (+ bias) for the step's tokens. */
 void beam_decoder_linear(beam_decoder *d, beam_tensor y, const beam_param *w, const beam_param *bias,
                          beam_tensor x);
 
-/* d->attended from d->in, for one layer; the step's keys and values go into the cache first. */
-void beam_decoder_attend(beam_decoder *d, int64_t layer);
+/* The first n rows of a tensor of the step. */
+static inline beam_tensor beam_decoder_front(const beam_decoder *d, beam_tensor t)
+{
+    return beam_rows(t, 0, d->n);
+}
 
-enum { BEAM_DECODER_HEADS = 8 }; /* that one thread takes at a time: they share keys */
+/* Adds the step, whose results are on the host, to d->costs. */
+void beam_decoder_count(beam_decoder *d, const beam_decoder_token *token);
+
+/* What every step reads, whatever its tokens are. */
+void beam_decoder_count_fixed(beam_decoder *d);
 
 #endif

@@ -1,18 +1,23 @@
 #include "serve/decoder_weights.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <omp.h>
 
 #include "core/bf16.h"
 #include "core/host_memory.h"
 #include "core/rng.h"
+#include "kernels/decode/ops.h"
 #include "model/load.h"
 
-static beam_status require_memory(beam_model_weights *w, const char *name)
+/* A GPU says itself what it has no room for. */
+static beam_status require_memory(beam_model_weights *w, const char *name, const beam_backend *be)
 {
     size_t values, grads;
     beam_model_weights_measure(w, &values, &grads);
-    return beam_require_host_memory(values, name);
+    return beam_decodes_on_gpu(be) ? BEAM_OK : beam_require_host_memory(values, name);
 }
 
 beam_status beam_require_host_memory(size_t bytes, const char *what)
@@ -33,7 +38,7 @@ beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_co
     BEAM_TRY(beam_model_weights_list(w, c, BEAM_SCOPE_NONE, BEAM_F32));
     beam_status status = beam_params_as_stored(w->params, c, folder);
     if (!status)
-        status = require_memory(w, folder);
+        status = require_memory(w, folder, be);
     if (status) {
         beam_model_weights_unlist(w);
         return status;
@@ -47,27 +52,41 @@ beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_co
     return status;
 }
 
-/* Uniform with standard deviation `deviation`, from counters: threads share the numbers. */
-static void fill_bf16(beam_tensor t, const char *name, double deviation, int threads)
+enum { PART = 1 << 20, BLOCK = 1 << 14 }; /* numbers made at a time, and by one thread */
+
+/* n numbers from number `first` on, uniform with standard deviation `deviation`, from counters: threads share
+ * them. `first` is a multiple of 4. */
+static void make_bf16(uint16_t *to, int64_t first, int64_t n, uint64_t stream, double deviation, int threads)
 {
-    enum { BLOCK = 1 << 14 };
-    const int64_t n = beam_count(t), blocks = (n + BLOCK - 1) / BLOCK;
-    const uint64_t stream = beam_hash_string(name);
+    const int64_t blocks = (n + BLOCK - 1) / BLOCK;
     const float step = (float)(deviation * sqrt(12.0) / 65536);
-    uint16_t *to = t.data;
 #pragma omp parallel for num_threads(threads)
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t i = b * BLOCK; i < n && i < (b + 1) * BLOCK; i += 4) {
-            const uint64_t bits = beam_random_bits(1, stream, (uint64_t)i);
+            const uint64_t bits = beam_random_bits(1, stream, (uint64_t)(first + i));
             for (int64_t j = 0; j < 4 && i + j < n; j++)
                 to[i + j] = beam_f32_to_bf16(step * ((float)(bits >> (16 * j) & 0xffff) - 32767.5f));
         }
 }
 
-static void fill_f32(beam_tensor t, float value)
+static void fill_bf16(beam_backend *be, beam_tensor t, const char *name, double deviation, uint16_t *room)
 {
-    for (int64_t i = 0; i < beam_count(t); i++)
-        ((float *)t.data)[i] = value;
+    const beam_tensor all = beam_reshape(t, BEAM_DIMS(beam_count(t)));
+    const int threads = beam_decodes_on_gpu(be) ? omp_get_max_threads() : be->threads;
+    for (int64_t at = 0, n; at < all.dim[0]; at += n) {
+        n = all.dim[0] - at < PART ? all.dim[0] - at : PART;
+        make_bf16(room, at, n, beam_hash_string(name), deviation, threads);
+        beam_upload(be, beam_rows(all, at, n), room);
+    }
+}
+
+static void fill_f32(beam_backend *be, beam_tensor t, float value, float *room)
+{
+    const int64_t n = beam_count(t);
+    BEAM_ASSERT(n <= PART / 2); /* vectors, and so within the room of PART numbers of bf16 */
+    for (int64_t i = 0; i < n; i++)
+        room[i] = value;
+    beam_upload(be, t, room);
 }
 
 /* z with P(normal <= z) = p, by bisection. */
@@ -89,6 +108,22 @@ static bool has(const beam_param *p, const char *part)
     return strstr(p->name, part) != NULL;
 }
 
+static void fill(beam_model_weights *w, double share, beam_backend *be, void *room)
+{
+    for (int i = 0; i < w->params.n; i++) {
+        const beam_param *p = &w->params.at[i];
+        const double columns = (double)p->value.dim[p->value.ndim - 1];
+        if (p->value.dtype == BEAM_BF16)
+            fill_bf16(be, p->value, p->name, has(p, "embed_tokens") ? 1 : 1 / sqrt(columns), room);
+        else
+            fill_f32(be, p->value,
+                     has(p, "norm")             ? 1
+                     : has(p, "mask_gate.bias") ? (float)normal_quantile(share)
+                                                : 0,
+                     room);
+    }
+}
+
 beam_status beam_decoder_weights_random(beam_model_weights *w, const beam_model_config *c, double share,
                                         beam_backend *be)
 {
@@ -96,23 +131,20 @@ beam_status beam_decoder_weights_random(beam_model_weights *w, const beam_model_
     for (int i = 0; i < w->params.n; i++)
         if (w->params.at[i].value.ndim > 1)
             w->params.at[i].value.dtype = BEAM_BF16;
-    const beam_status status = require_memory(w, c->model_type);
+    beam_status status = require_memory(w, c->model_type, be);
     if (status) {
         beam_model_weights_unlist(w);
         return status;
     }
     BEAM_TRY(beam_model_weights_place(w, be));
-    for (int i = 0; i < w->params.n; i++) {
-        const beam_param *p = &w->params.at[i];
-        const double columns = (double)p->value.dim[p->value.ndim - 1];
-        if (p->value.dtype == BEAM_BF16)
-            fill_bf16(p->value, p->name, has(p, "embed_tokens") ? 1 : 1 / sqrt(columns), be->threads);
-        else
-            fill_f32(p->value, has(p, "norm")             ? 1
-                               : has(p, "mask_gate.bias") ? (float)normal_quantile(share)
-                                                          : 0);
-    }
-    return BEAM_OK;
+    void *room = malloc(PART * sizeof(uint16_t));
+    if (room)
+        fill(w, share, be, room);
+    status = room ? beam_sync(be) : BEAM_FAIL(BEAM_ENOMEM, "no memory to make random weights");
+    free(room);
+    if (status)
+        beam_model_weights_free(w, be);
+    return status;
 }
 
 beam_status beam_decoder_weights_borrow(beam_model_weights *w, beam_model *m)

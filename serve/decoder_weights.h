@@ -7,7 +7,8 @@
 
 /* From a Hugging Face folder: matrices that are bf16 there stay bf16 in memory, all else is float. `c` is its
  * config.json's; its mask gates, if it has some, are read from there, or from the file `gates` of an adapter
- * (NULL: none). Refuses a model that does not fit into memory. Close with beam_model_weights_free. */
+ * (NULL: none). Refuses a model that does not fit into the memory of `be`. Close with
+ * beam_model_weights_free. */
 beam_status beam_decoder_weights_load(beam_model_weights *w, const beam_model_config *c, const char *folder,
                                       const char *gates, beam_backend *be);
 

@@ -115,10 +115,16 @@ static int code_of(bool launched)
     return launched ? BEAM_MOE_OK : BEAM_MOE_ELAUNCH;
 }
 
+int beam_moe_cuda_layer(const beam_moe *m, const void *x, void *y, int64_t tokens,
+                        const beam_moe_pairs *pairs, beam_arena *a, void *stream)
+{
+    const beam_decode_call c = open_call(m, x, y, tokens, pairs, a);
+    return code_of(tokens == 0 || (beam_decode_route(&c, true, stream) && beam_decode_experts(&c, stream)));
+}
+
 int beam_moe_cuda_run(const beam_moe *m, const void *x, void *y, int64_t tokens, beam_arena *a, void *stream)
 {
-    const beam_decode_call c = open_call(m, x, y, tokens, NULL, a);
-    return code_of(tokens == 0 || (beam_decode_route(&c, true, stream) && beam_decode_experts(&c, stream)));
+    return beam_moe_cuda_layer(m, x, y, tokens, NULL, a, stream);
 }
 
 int beam_moe_cuda_route(const beam_moe *m, const void *x, int64_t tokens, const beam_moe_pairs *pairs,

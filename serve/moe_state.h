@@ -25,6 +25,9 @@ bool beam_moe_cuda_compiled(void);
 bool beam_moe_cuda_fits(const beam_moe *m);
 bool beam_moe_cuda_takes(int64_t tokens);
 void beam_moe_cuda_measure(const beam_moe *m, int64_t tokens, beam_arena *a);
+/* Routing into the caller's pairs and the experts, in the two launches of a run. */
+int beam_moe_cuda_layer(const beam_moe *m, const void *x, void *y, int64_t tokens,
+                        const beam_moe_pairs *pairs, beam_arena *a, void *stream);
 int beam_moe_cuda_run(const beam_moe *m, const void *x, void *y, int64_t tokens, beam_arena *a, void *stream);
 int beam_moe_cuda_route(const beam_moe *m, const void *x, int64_t tokens, const beam_moe_pairs *pairs,
                         beam_arena *a, void *stream);

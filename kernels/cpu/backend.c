@@ -7,6 +7,9 @@
 
 #include "core/arena.h"
 #include "kernels/cpu/cpu.h"
+#ifndef BEAM_CPU_DOUBLE
+#include "kernels/decode/cpu.h"
+#endif
 
 enum { BLOCK = 1 << 16 }; /* bytes, or elements, that one thread copies, clears or adds at a time */
 
@@ -85,6 +88,9 @@ void beam_cpu_add(beam_backend *be, beam_tensor y, beam_tensor x)
 
 static const beam_ops cpu_ops = {
     .name = "cpu",
+#ifndef BEAM_CPU_DOUBLE /* decoding is in f32 */
+    .decode = &beam_cpu_decode_ops,
+#endif
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_upload,

@@ -109,7 +109,7 @@ inline bool clear(void *p, size_t bytes, void *stream)
 {
 #ifdef BEAM_SIMT
     (void)stream;
-    std::memset(p, 0, bytes);
+    simt::in_order([=] { std::memset(p, 0, bytes); });
     return true;
 #else
     return cudaMemsetAsync(p, 0, bytes, static_cast<cudaStream_t>(stream)) == cudaSuccess;

@@ -107,6 +107,8 @@ struct machine {
     bool backwards = false;
     std::vector<std::unique_ptr<fiber>> fibers;
     std::vector<fiber *> idle, parked;
+    bool recording = false;
+    std::vector<std::function<void()>> kept; /* while recording */
 };
 
 machine &self()
@@ -320,26 +322,57 @@ const place &here()
     return self().current->where;
 }
 
-void launch(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()> &body)
+static void run_grid(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()> &body)
 {
     machine &m = self();
-    const unsigned threads = size.x * size.y * size.z;
-    if (threads == 0 || threads > 1024 || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu)
-        stop("a launch of this shape fails on the device");
-    if (shared_bytes > 227 << 10)
-        stop("a launch asks for more shared memory than a block can have");
     m.now = block();
     m.now.body = &body;
     m.now.where.block_size = size;
     m.now.where.grid_size = grid;
     m.now.dynamic_bytes = shared_bytes;
-    m.now.threads = static_cast<int>(threads);
+    m.now.threads = static_cast<int>(size.x * size.y * size.z);
     const uint64_t n = static_cast<uint64_t>(grid.x) * grid.y * grid.z;
     for (uint64_t k = 0; k < n; k++) {
         const uint64_t i = m.backwards ? n - 1 - k : k;
         run_block(dim3(static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                        static_cast<unsigned>(i / grid.x / grid.y)));
     }
+}
+
+void launch(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()> &body)
+{
+    const unsigned threads = size.x * size.y * size.z;
+    if (threads == 0 || threads > 1024 || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu)
+        stop("a launch of this shape fails on the device");
+    if (shared_bytes > 227 << 10)
+        stop("a launch asks for more shared memory than a block can have");
+    in_order([=] { run_grid(grid, size, shared_bytes, body); });
+}
+
+void in_order(std::function<void()> work)
+{
+    machine &m = self();
+    if (m.recording)
+        m.kept.push_back(std::move(work));
+    else
+        work();
+}
+
+void record()
+{
+    self().recording = true;
+}
+
+std::vector<std::function<void()>> end_record()
+{
+    machine &m = self();
+    m.recording = false;
+    return std::move(m.kept);
+}
+
+bool is_recording()
+{
+    return self().recording;
 }
 
 vote sync_block(bool value)

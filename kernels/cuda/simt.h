@@ -17,6 +17,7 @@
 #include <cstring>
 #include <functional>
 #include <math.h>
+#include <vector>
 
 struct dim3 {
     unsigned x, y, z;
@@ -36,6 +37,14 @@ const place &here();
 
 /* Runs `body` once for every thread of the grid. */
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body);
+
+/* Host code of a stream: what is done now, or, between record and end_record, later: a launch, a copy. */
+void in_order(std::function<void()> work);
+
+/* Keeps all work that follows, instead of doing it, until end_record returns it. */
+void record();
+std::vector<std::function<void()>> end_record();
+bool is_recording();
 
 /* Waits for all threads of the block that have not returned. `count`: for how many of them value was true,
  * `all`: how many there were. */

@@ -6,6 +6,8 @@
 #include "core/status.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/simt.h"
 #include "kernels/cuda/wgmma.h"
 
 /* Less than a device's, because every test fills it. */
@@ -29,23 +31,55 @@ void beam_cuda_free(beam_backend *, void *p)
 void beam_cuda_move(beam_backend *, void *to, const void *from, size_t bytes)
 {
     if (bytes > 0)
+        simt::in_order([=] { std::memcpy(to, from, bytes); });
+}
+
+/* Between device and host: what a recording may not hold. */
+static void transfer(void *to, const void *from, size_t bytes)
+{
+    if (simt::is_recording())
+        simt::stop("a transfer while launches are recorded");
+    if (bytes > 0)
         std::memcpy(to, from, bytes);
 }
 
-void beam_cuda_upload(beam_backend *be, void *device, const void *host, size_t bytes)
+void beam_cuda_upload(beam_backend *, void *device, const void *host, size_t bytes)
 {
-    beam_cuda_move(be, device, host, bytes);
+    transfer(device, host, bytes);
 }
 
-void beam_cuda_download(beam_backend *be, void *host, const void *device, size_t bytes)
+void beam_cuda_download(beam_backend *, void *host, const void *device, size_t bytes)
 {
-    beam_cuda_move(be, host, device, bytes);
+    transfer(host, device, bytes);
 }
 
 void beam_cuda_zero(beam_backend *, void *device, size_t bytes)
 {
     if (bytes > 0)
-        std::memset(device, 0, bytes);
+        simt::in_order([=] { std::memset(device, 0, bytes); });
+}
+
+using recording = std::vector<std::function<void()>>;
+
+void beam_cuda_record(beam_backend *)
+{
+    simt::record();
+}
+
+void *beam_cuda_end_record(beam_backend *)
+{
+    return new recording(simt::end_record());
+}
+
+void beam_cuda_replay(beam_backend *, void *list)
+{
+    for (const std::function<void()> &work : *static_cast<const recording *>(list))
+        work();
+}
+
+void beam_cuda_forget(beam_backend *, void *list)
+{
+    delete static_cast<recording *>(list);
 }
 
 void beam_cuda_sync(beam_backend *)

@@ -1,8 +1,10 @@
 /* The table of the CUDA backend. An op that is not written yet is absent, which the front reports. */
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/decode_step.h"
 
 const beam_ops beam_cuda_ops = {
     .name = "cuda",
+    .decode = &beam_cuda_decode_ops,
     .alloc = beam_cuda_alloc,
     .free = beam_cuda_free,
     .upload = beam_cuda_upload,

@@ -134,6 +134,7 @@ says 2 '--choices: needs a byte-level model' score --model random:wide.json --in
 says 2 '--prompt: needs a byte-level model' generate --model random:wide.json --prompt a
 says 2 '--chat: ...' generate --model random:wide.json --chat a
 says 2 '--ids "...": number ... is not an integer from 0 to ...' generate --model base --ids 1,x
+says 2 '--lone ...: lone pairs are looked for on the processor only' generate --model base --ids 1 --lone drop --backend auto
 sed 's/: 64,/: 16777216,/' config.json >long.json
 awk 'BEGIN {for (i = 0; i < 64; i++) print "{\"ids\": [1]}"}' >many.jsonl
 says 2 'keys, values and activations: needs ... GB of memory' generate --model random:long.json --input many.jsonl \

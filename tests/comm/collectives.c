@@ -162,7 +162,7 @@ static void sums(void **state)
     }
     assert_true(test_all(c, beam_comm_sum(c, x, N) == BEAM_OK && beam_comm_sum(c, whole, N) == BEAM_OK));
     for (int i = 0; i < N; i++) {
-        double part[RANKS]; /* pairs, then pairs of pairs, what is left over joining at the end */
+        double part[RANKS] = {0}; /* pairs, then pairs of pairs, what is left over joining at the end */
         for (int r = 0; r < c->size; r++)
             part[r] = term(r, i);
         for (int n = c->size; n > 1; n = (n + 1) / 2) {
