@@ -25,12 +25,13 @@ def curves(bench):
     """{name: [(batch, speed-up)]}."""
     masked = [r for r in bench["rows"] if r["experts"] == "masks"]
     experts, top_k = bench["num_experts"], bench["num_experts_per_tok"]
-    return {
+    found = {
         "ideal": [(r["batch"], distinct(experts, top_k, r["batch"]) / distinct(experts, r["avg_active"], r["batch"]))
                   for r in masked],
-        "mixture layers": [(r["batch"], r["moe_speedup"]) for r in masked],
+        "mixture layers": [(r["batch"], r["moe_speedup"]) for r in masked if "moe_speedup" in r],
         "whole model": [(r["batch"], r["speedup"]) for r in masked],
     }
+    return {name: points for name, points in found.items() if points}  # a GPU does not time layers alone
 
 
 def ticks(top):
@@ -74,22 +75,27 @@ def svg(lines):
     return "\n".join(parts) + "\n"
 
 
-def table(bench, lines):
+def table(bench, lines, name):
     ideal = dict(lines["ideal"])
+    layers = "mixture layers" in lines
+    read = ("moe_gb_per_s", "moe_share_of_read") if layers else ("gb_per_s", "share_of_read")
+    where = f"{bench['threads']} threads that read" if layers else "a GPU that reads"
+    head = ["sequences", "experts", "Avg-K", "different experts", "tokens/s", "whole model",
+            *(["mixture layers"] if layers else []), "ideal", "GB/s of mixture layers" if layers else "GB/s", "of reading"]
     rows = ["# Decoding with masks", "",
             f"Made by `scripts/experiments/decode.sh`: {bench['weights_gb']:.1f} GB of weights, {bench['num_experts']} experts, "
-            f"{bench['num_experts_per_tok']} candidates, {bench['threads']} threads that read memory at "
-            f"{bench['read_gb_per_s']:.1f} GB/s; raw numbers: `decode.json`.", "",
-            "![Speed-up over the batch](decode.svg)", "",
+            f"{bench['num_experts_per_tok']} candidates, {where} memory at {bench['read_gb_per_s']:.1f} GB/s; raw numbers: "
+            f"`{name}.json`.", "",
+            f"![Speed-up over the batch]({name}.svg)", "",
             "Ideal is the different experts of all candidates by those of the masks, read at one speed. Where many tokens "
             "share an expert the gain exceeds it, because there the products take longer than reading.", "",
-            "| sequences | experts | Avg-K | different experts | tokens/s | whole model | mixture layers | ideal "
-            "| GB/s of mixture layers | of reading |", "|" + "---|" * 10]
+            "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for r in bench["rows"]:
         best = f"{ideal[r['batch']]:.2f} x" if r["experts"] == "masks" else ""
-        rows.append(f"| {r['batch']} | {r['experts']} | {r['avg_active']:.2f} | {r['distinct_experts']:.1f} "
-                    f"| {r['tokens_per_s']:.1f} | {r['speedup']:.2f} x | {r['moe_speedup']:.2f} x | {best} "
-                    f"| {r['moe_gb_per_s']:.1f} | {100 * r['moe_share_of_read']:.0f} % |")
+        cells = [r["batch"], r["experts"], f"{r['avg_active']:.2f}", f"{r['distinct_experts']:.1f}", f"{r['tokens_per_s']:.1f}",
+                 f"{r['speedup']:.2f} x", *([f"{r['moe_speedup']:.2f} x"] if layers else []), best,
+                 f"{r[read[0]]:.1f}", f"{100 * r[read[1]]:.0f} %"]
+        rows.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(rows) + "\n"
 
 
@@ -101,7 +107,7 @@ def main():
     bench = json.loads(args.bench.read_text())
     lines = curves(bench)
     args.out.with_suffix(".svg").write_text(svg(lines))
-    args.out.with_suffix(".md").write_text(table(bench, lines))
+    args.out.with_suffix(".md").write_text(table(bench, lines, args.out.name))
 
 
 if __name__ == "__main__":
