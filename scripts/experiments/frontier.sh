@@ -8,9 +8,6 @@ rule base 8
 for target in 4 3 2 1.5 1 0.7; do
     trained masks $target mask.target_active=$target
 done
-for target in 3 1.5; do # what W_m is worth on this model
-    trained "masks, router terms alone" $target mask.target_active=$target mask.token_features=false
-done
 for target in 2 1.5 1; do
     trained "masks, give-back and teacher" $target mask.target_active=$target mask.give_back=true distill.weight=0.5
 done
