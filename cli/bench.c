@@ -67,7 +67,11 @@ static void print_row(bool json, bool first, const beam_bench_options *o, const 
     fflush(stdout);
 }
 
-static void print_header(bool json, const beam_bench_options *o, const beam_backend *be, double peak)
+/* What is timed, for K, K/2 and K/8 candidates. */
+typedef beam_status (*timing)(const beam_bench_options *, beam_backend *, beam_bench_result *);
+
+static void print_header(bool json, timing time, const beam_bench_options *o, const beam_backend *be,
+                         double peak)
 {
     const beam_model_config *c = o->config;
     if (json) {
@@ -79,19 +83,21 @@ static void print_header(bool json, const beam_bench_options *o, const beam_back
     }
     printf("%s, %s, %d threads, matrix products reach %.1f GFLOP/s here\n", be->ops->name,
            beam_dtype_name(be->real), be->threads, 1e-9 * peak);
-    printf("model: %lld layers, D %lld, %lld experts of width %lld, K %lld, vocabulary %lld; %lld rows of "
-           "%lld tokens\n\n",
-           (long long)c->layers, (long long)c->hidden_size, (long long)c->experts,
-           (long long)c->moe_intermediate_size, (long long)c->top_k, (long long)c->vocab_size,
-           (long long)o->rows, (long long)o->sequence);
+    if (time == beam_bench_layer)
+        printf("one mixture layer");
+    else
+        printf("model: %lld layers, vocabulary %lld", (long long)c->layers, (long long)c->vocab_size);
+    printf("; D %lld, %lld experts of width %lld, K %lld; %lld rows of %lld tokens\n\n",
+           (long long)c->hidden_size, (long long)c->experts, (long long)c->moe_intermediate_size,
+           (long long)c->top_k, (long long)o->rows, (long long)o->sequence);
     printf("trainable  Avg-K   tokens/s  forward/ms backward/ms update/ms   GFLOP/s  of peak\n");
 }
 
-static beam_status bench_train(beam_bench_options *o, beam_backend *be, bool json)
+static beam_status bench(timing time, beam_bench_options *o, beam_backend *be, bool json)
 {
     double peak;
     BEAM_TRY(beam_bench_gemm(be, &peak));
-    print_header(json, o, be, peak);
+    print_header(json, time, o, be, peak);
     static const beam_scope scopes[] = {BEAM_SCOPE_MASKS, BEAM_SCOPE_ALL};
     const int k = (int)o->config->top_k, kept[] = {k, k / 2, k / 8};
     bool first = true;
@@ -102,7 +108,7 @@ static beam_status bench_train(beam_bench_options *o, beam_backend *be, bool jso
             o->active = kept[i] > 0 ? kept[i] : 1;
             if (i > 0 && o->active == (kept[i - 1] > 0 ? kept[i - 1] : 1))
                 continue;
-            BEAM_TRY(beam_bench_train(o, be, &r));
+            BEAM_TRY(time(o, be, &r));
             print_row(json, first, o, &r, peak);
             first = false;
         }
@@ -119,7 +125,7 @@ beam_status beam_verb_bench(int argc, char **argv)
         return beam_bench_decode(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "batch") == 0)
         return beam_bench_batch(argc - 1, argv + 1);
-    bool json = false, checkpointing = false;
+    bool json = false, checkpointing = false, layer = false;
     const char *model = NULL;
     beam_backend_choice backend = {0};
     int64_t rows = 8, sequence = 512, steps = 5, threads = 0;
@@ -130,6 +136,7 @@ beam_status beam_verb_bench(int argc, char **argv)
         {"steps", BEAM_INT, &steps, "N", "timed steps, at most 64; the median counts (default: 5)"},
         {"threads", BEAM_INT, &threads, "N", "default: all cores"},
         BEAM_BACKEND_OPTIONS(backend),
+        {"layer", BEAM_FLAG, &layer, NULL, "one mixture layer alone: forward, backward down to its input"},
         {"gradient-checkpointing", BEAM_FLAG, &checkpointing, NULL, "recompute layers in backward"},
         {"json", BEAM_FLAG, &json, NULL, "print one JSON object"},
     };
@@ -147,8 +154,8 @@ beam_status beam_verb_bench(int argc, char **argv)
             "tokens, `beam bench batch --help`, what batches read and what it costs to read less, and `beam "
             "bench\n"
             "comm --help`, what ranks send each other.",
-        .examples =
-            "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence 256",
+        .examples = "  beam bench train\n  beam bench train --model examples/tiny-moe --rows 16 --sequence "
+                    "256\n  beam bench train --layer",
         .options = options,
         .n = sizeof options / sizeof *options,
         .min = 1,
@@ -162,10 +169,11 @@ beam_status beam_verb_bench(int argc, char **argv)
         return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode`, `batch` and `comm`",
                          rest.at[0]);
     BEAM_TRY(beam_check_threads(threads));
-    if (rows < 1 || sequence < 1 || steps < 1 || steps > 64 || rows > (1 << 24) / sequence)
+    if (rows < 1 || sequence < 1 || steps < 1 || steps > BEAM_BENCH_MOST_STEPS || rows > (1 << 24) / sequence)
         return BEAM_FAIL(BEAM_ECONFIG,
-                         "bench: --rows, --sequence and --steps (1 to 64) must be positive, and rows * "
-                         "sequence at most 16777216");
+                         "bench: --rows, --sequence and --steps (1 to %d) must be positive, and rows * "
+                         "sequence at most 16777216",
+                         BEAM_BENCH_MOST_STEPS);
     beam_model_config config;
     BEAM_TRY(beam_bench_shape(model, &config));
     beam_backend be;
@@ -175,7 +183,7 @@ beam_status beam_verb_bench(int argc, char **argv)
                             .sequence = sequence,
                             .steps = (int)steps,
                             .checkpointing = checkpointing};
-    const beam_status status = bench_train(&o, &be, json);
+    const beam_status status = bench(layer ? beam_bench_layer : beam_bench_train, &o, &be, json);
     beam_backend_close(&be);
     return status;
 }

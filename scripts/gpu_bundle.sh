@@ -45,7 +45,7 @@ done | sort -u | grep -Ev "/$system" | while read -r library; do
 done
 strip --strip-unneeded "$out"/lib/*.so*
 
-cp "$root/scripts/gpu_check.sh" "$out/"
+cp "$root/scripts/gpu_check.sh" "$root/scripts/bench_moe_torch.py" "$out/"
 cp -r "$root/tests/fixtures/families" "$root/examples/tiny-moe" "$out/"
 cp "$root/tests/fixtures/configs/Qwen3-30B-A3B.json" "$out/"
 (cd "$root" && git rev-parse HEAD 2>/dev/null || echo unknown) >"$out/commit"

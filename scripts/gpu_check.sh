@@ -62,6 +62,15 @@ with_cudnn() {
     fi
 }
 
+# torch NAME WHAT: what PyTorch and Triton take for the same, where they are.
+torch() {
+    if python3 -c 'import torch, triton' 2>/dev/null; then
+        stage "$1" python3 "$here/bench_moe_torch.py" "$2"
+    else
+        stage "$1" sh -c 'echo "python3 has no torch or no triton"; exit 77'
+    fi
+}
+
 # sanitize TOOL: compute-sanitizer over every operation.
 sanitize() {
     tool=$1
@@ -100,8 +109,14 @@ set -- "$here/beam" bench train --model "random:$logs/layers.json" --backend cud
 stage bench_step_0 env BEAM_CUDA_WGMMA=0 "$@"
 stage bench_step_1 env BEAM_CUDA_WGMMA=1 "$@"
 with_cudnn bench_step_cudnn "$@"
+# A mixture layer alone, beside PyTorch's grouped products; 8 rows of 2048 tokens.
+set -- "$here/beam" bench train --layer --model "random:$logs/layers.json" --backend cuda --bf16 --rows 8 --sequence 2048
+stage bench_layer_0 env BEAM_CUDA_WGMMA=0 "$@"
+stage bench_layer_1 env BEAM_CUDA_WGMMA=1 "$@"
+torch bench_layer_torch train
 # Decoding: a mixture layer alone, then whole tokens of Qwen3-30B-A3B (61 GB of random weights).
 stage bench_decode_layer "$here/decode.bench"
+torch bench_decode_torch decode
 stage bench_decode "$here/beam" bench decode --model "random:$here/Qwen3-30B-A3B.json" --backend cuda --context 1024 \
     --batch 1,4,16,64 --steps 20
 
@@ -114,7 +129,7 @@ if [ -n "$report" ]; then
         cat "$logs/summary.txt"
         printf '```\n'
         for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 bench_step_1 bench_step_cudnn \
-            bench_decode_layer bench_decode; do
+            bench_layer_0 bench_layer_1 bench_layer_torch bench_decode_layer bench_decode_torch bench_decode; do
             [ -f "$logs/$name.log" ] || continue
             printf '\n```\n'
             sed "s|$here/||g; s|$logs/||g" "$logs/$name.log"

@@ -10,8 +10,6 @@
 #include "optim/adamw.h"
 #include "train/flops.h"
 
-enum { MAX_STEPS = 64 };
-
 beam_status beam_bench_gemm(beam_backend *be, double *flops)
 {
     const int64_t n = be->device_memory ? 8192 : 1536; /* enough work for all processors */
@@ -58,23 +56,27 @@ static beam_status random_batch(const beam_bench_options *o, beam_batch *b)
     return BEAM_OK;
 }
 
-/* Gates that keep the `active` best candidates of every token: c[rank] decides alone. */
-static beam_status set_gates(beam_model *m, int active)
+beam_status beam_bench_set_gates(beam_backend *be, const beam_param *rank_bias, int active)
 {
-    const beam_params params = beam_model_params(m);
-    const int64_t k = beam_model_config_of(m)->top_k;
-    BEAM_TRY(beam_model_init_gates(m, BEAM_GATES_ZERO, 0));
+    const int64_t k = rank_bias->value.dim[0];
     float *ranks = malloc((size_t)k * sizeof *ranks);
     if (!ranks)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the gates");
     for (int64_t i = 0; i < k; i++)
         ranks[i] = i < active ? 4.0f : -4.0f;
-    beam_status status = BEAM_OK;
-    for (int i = 0; !status && i < params.n; i++)
-        if (strstr(params.at[i].name, "mask_gate.rank_bias"))
-            status = beam_tensor_set_f32(beam_model_backend(m), params.at[i].value, ranks);
+    const beam_status status = beam_tensor_set_f32(be, rank_bias->value, ranks);
     free(ranks);
     return status;
+}
+
+static beam_status set_gates(beam_model *m, int active)
+{
+    const beam_params params = beam_model_params(m);
+    BEAM_TRY(beam_model_init_gates(m, BEAM_GATES_ZERO, 0));
+    for (int i = 0; i < params.n; i++)
+        if (strstr(params.at[i].name, "mask_gate.rank_bias"))
+            BEAM_TRY(beam_bench_set_gates(beam_model_backend(m), &params.at[i], active));
+    return BEAM_OK;
 }
 
 static int by_size(const void *a, const void *b)
@@ -83,7 +85,7 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *x, int n)
+double beam_bench_median(double *x, int n)
 {
     qsort(x, (size_t)n, sizeof *x, by_size);
     return x[n / 2];
@@ -119,8 +121,9 @@ static beam_status timed_step(beam_model *m, beam_adamw_state *adamw, const beam
 static beam_status time_steps(const beam_bench_options *o, beam_model *m, beam_adamw_state *adamw,
                               const beam_batch *batch, beam_bench_result *out)
 {
-    double forward[MAX_STEPS], backward[MAX_STEPS], update[MAX_STEPS], t[3];
-    BEAM_ASSERT(o->steps >= 1 && o->steps <= MAX_STEPS);
+    enum { MOST = BEAM_BENCH_MOST_STEPS };
+    double forward[MOST], backward[MOST], update[MOST], t[3];
+    BEAM_ASSERT(o->steps >= 1 && o->steps <= MOST);
     for (int i = -1; i < o->steps; i++) {
         BEAM_TRY(timed_step(m, adamw, batch, i + 2, t, &out->loss));
         if (i < 0)
@@ -129,9 +132,9 @@ static beam_status time_steps(const beam_bench_options *o, beam_model *m, beam_a
         backward[i] = t[1];
         update[i] = t[2];
     }
-    out->forward = median(forward, o->steps);
-    out->backward = median(backward, o->steps);
-    out->update = median(update, o->steps);
+    out->forward = beam_bench_median(forward, o->steps);
+    out->backward = beam_bench_median(backward, o->steps);
+    out->update = beam_bench_median(update, o->steps);
     const double seconds = out->forward + out->backward + out->update;
     const beam_flops f = beam_flops_of(o->config, o->scope, (double)o->sequence, o->active);
     out->tokens_per_s = (double)batch->tokens / seconds;

@@ -68,6 +68,13 @@ static void add_dense(beam_flops *f, const beam_model_config *c, beam_scope scop
         f->backward += mlp(c, c->intermediate_size) * (scope == BEAM_SCOPE_ALL ? 2 : 1);
 }
 
+beam_flops beam_flops_of_mixture(const beam_model_config *c, beam_scope scope, double active)
+{
+    beam_flops f = {0};
+    add_moe(&f, c, scope, true, active);
+    return f;
+}
+
 beam_flops beam_flops_of(const beam_model_config *c, beam_scope scope, double sequence, double active)
 {
     const double head = 2.0 * (double)(c->hidden_size * c->vocab_size);

@@ -16,4 +16,7 @@ typedef struct {
  * (gradient checkpointing) does not count. */
 beam_flops beam_flops_of(const beam_model_config *c, beam_scope scope, double sequence, double active);
 
+/* Of one mixture layer in the middle of a model: its backward pass goes on below it. */
+beam_flops beam_flops_of_mixture(const beam_model_config *c, beam_scope scope, double active);
+
 #endif
