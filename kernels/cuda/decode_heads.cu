@@ -6,7 +6,7 @@
 namespace
 {
 
-constexpr int norm_threads = 512, threads = threads_per_block;
+constexpr int norm_threads = 512, most_threads = 1024; /* of a block */
 
 __device__ inline float inverse_of(float squares, int n, float epsilon)
 {
@@ -87,11 +87,12 @@ __device__ inline float angle(const finish &f, const kind &k, int position, int 
 }
 
 /* Grid: tokens, blocks of all kinds. */
-__global__ void __launch_bounds__(threads) finish_kernel(finish f)
+__global__ void __launch_bounds__(most_threads) finish_kernel(finish f)
 {
     BEAM_SHARED_DYNAMIC(float, row); /* the block's numbers, then the position's cosines, then its sines */
     BEAM_SHARED(float, part, 32);
-    const int token = static_cast<int>(blockIdx.x), number = static_cast<int>(blockIdx.y);
+    const int threads = static_cast<int>(blockDim.x), token = static_cast<int>(blockIdx.x);
+    const int number = static_cast<int>(blockIdx.y);
     kind k = f.of[0];
     for (int i = 1; i < BEAM_HEADS; i++)
         if (number >= f.of[i].first)
@@ -182,6 +183,7 @@ void beam_cuda_finish_heads(beam_backend *be, const beam_heads *heads, int kinds
         blocks += k.heads / k.together;
         most = numbers > most ? numbers : most;
     }
+    const int threads = most > threads_per_block ? most_threads : threads_per_block;
     launch(be, finish_kernel, dim3(static_cast<unsigned>(heads[0].x.dim[0]), static_cast<unsigned>(blocks)),
            threads, static_cast<size_t>(most) * sizeof(float), f);
 }

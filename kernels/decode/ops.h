@@ -1,6 +1,7 @@
 /* What decoding does besides the operations of kernels/ops.h: products of a few tokens with weights as they
  * are stored, a cache of keys and values, and recorded launches. A second table, filled like the first one
- * for the processor and for CUDA, and called through the checked front below.
+ * for the processor and for CUDA, and called through the checked front below. An operation does as much
+ * as one launch can: a token's work is small, and launches are many.
  *
  * Activations are f32, stored weights f32 or bf16. n is the number of tokens of a step. What a token gets
  * depends on its own rows alone: the same bits whatever n is, and whoever the other tokens are. */
