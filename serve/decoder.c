@@ -9,11 +9,6 @@
 
 enum { INPUTS = 4 }; /* numbers of a token in `input` */
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static bool on_gpu(const beam_decoder *d)
 {
     return beam_decodes_on_gpu(d->be);
@@ -29,23 +24,18 @@ static void lay_out_attention(beam_decoder *d, beam_arena *a)
 {
     const beam_model_config *c = &d->config;
     const int64_t n = d->options.chunk, h = c->heads, g = c->kv_heads, r = c->kv_rank;
-    const bool latent = r > 0, norm = c->qk_norm != BEAM_QK_NORM_NONE;
+    const bool latent = r > 0;
     d->q = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, c->head_dim));
-    d->q_raw = norm ? beam_push(a, BEAM_F32, d->q.ndim, d->q.dim) : d->q;
     d->attended = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, c->value_dim));
     const int64_t room = beam_cache_room(d->be, n, h, latent ? r : c->value_dim, d->options.context);
     d->attention_room = beam_push(a, BEAM_F32, BEAM_DIMS(room));
     if (latent) {
-        d->latent_raw = beam_push(a, BEAM_F32, BEAM_DIMS(n, r));
-        d->latent = beam_push(a, BEAM_F32, BEAM_DIMS(n, r));
-        d->rotated = beam_push(a, BEAM_F32, BEAM_DIMS(n, c->rotary_dim));
+        d->latent = beam_push(a, BEAM_F32, BEAM_DIMS(n, 1, r + c->rotary_dim));
         d->q_wide = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, r + c->rotary_dim));
         d->mixed = beam_push(a, BEAM_F32, BEAM_DIMS(n, h, r));
-        d->q_low_raw = beam_push(a, BEAM_F32, BEAM_DIMS(n, c->query_rank));
         d->q_low = beam_push(a, BEAM_F32, BEAM_DIMS(n, c->query_rank));
     } else {
         d->k = beam_push(a, BEAM_F32, BEAM_DIMS(n, g, c->head_dim));
-        d->k_raw = norm ? beam_push(a, BEAM_F32, d->k.ndim, d->k.dim) : d->k;
         d->v = beam_push(a, BEAM_F32, BEAM_DIMS(n, g, c->value_dim));
     }
 }
@@ -81,7 +71,6 @@ static void lay_out(beam_decoder *d, beam_arena *a)
     d->x = beam_push(a, BEAM_F32, BEAM_DIMS(n, width));
     d->in = beam_push(a, BEAM_F32, BEAM_DIMS(n, width));
     d->out = beam_push(a, BEAM_F32, BEAM_DIMS(n, width));
-    d->inverse = beam_push(a, BEAM_F32, BEAM_DIMS(larger(n * c->heads, d->options.logits)));
     lay_out_attention(d, a);
     d->gate_up = beam_push(a, BEAM_F32, BEAM_DIMS(n, 2 * c->intermediate_size));
     d->act = beam_push(a, BEAM_F32, BEAM_DIMS(n, c->intermediate_size));
@@ -92,7 +81,6 @@ static void lay_out(beam_decoder *d, beam_arena *a)
     d->weight = beam_push(a, BEAM_F32, BEAM_DIMS(n, k));
     d->candidate = beam_push(a, BEAM_I32, BEAM_DIMS(n, k));
     d->gain = beam_push(a, BEAM_F32, BEAM_DIMS(n, k));
-    d->head_x = beam_push(a, BEAM_F32, BEAM_DIMS(d->options.logits, width));
     d->head_in = beam_push(a, BEAM_F32, BEAM_DIMS(d->options.logits, width));
     d->logits = beam_push(a, BEAM_F32, BEAM_DIMS(d->options.logits, c->vocab_size));
     d->moe_room = beam_push(a, BEAM_U8, BEAM_DIMS((int64_t)moe_bytes(d)));

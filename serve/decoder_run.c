@@ -1,5 +1,6 @@
 /* A decoder's step: embedding, layers, head. */
 #include "core/clock.h"
+#include "model/attention.h"
 #include "serve/decoder_state.h"
 #include "serve/moe_state.h"
 
@@ -8,27 +9,43 @@ static beam_tensor front(const beam_decoder *d, beam_tensor t)
     return beam_decoder_front(d, t);
 }
 
-void beam_decoder_linear(beam_decoder *d, beam_tensor y, const beam_param *w, const beam_param *bias,
-                         beam_tensor x)
+/* The step's rows [n,width], heads one after another. */
+static beam_tensor flat(const beam_decoder *d, beam_tensor t)
 {
-    const int64_t width = w->value.dim[1];
-    beam_thin_gemm(d->be, y, w->value, beam_reshape(front(d, x), BEAM_DIMS(d->n, width)));
-    if (bias)
-        beam_add_bias(d->be, y, bias->value);
+    return beam_flat_heads(front(d, t));
 }
 
-static void norm(beam_decoder *d, const beam_param *weight)
+beam_thin_map beam_decoder_map(const beam_decoder *d, beam_tensor y, const beam_param *w,
+                               const beam_param *bias)
 {
-    beam_rmsnorm(d->be, front(d, d->in), beam_rows(d->inverse, 0, d->n), front(d, d->x), weight->value,
-                 d->config.rms_norm_eps);
+    return (beam_thin_map){.y = flat(d, y), .w = w->value, .bias = bias ? bias->value : (beam_tensor){0}};
+}
+
+void beam_decoder_multiply(beam_decoder *d, const beam_thin_map *map, int maps, beam_tensor x)
+{
+    beam_thin_gemm(d->be, map, maps, flat(d, x));
+}
+
+/* d->x += what the last part made, if there was one; d->in = norm(d->x). */
+static void add_norm(beam_decoder *d, bool add, const beam_param *weight)
+{
+    beam_add_rmsnorm(d->be, front(d, d->in), front(d, d->x), add ? front(d, d->out) : (beam_tensor){0},
+                     weight->value, d->config.rms_norm_eps);
+}
+
+static void multiply(beam_decoder *d, beam_tensor y, const beam_param *w, const beam_param *bias,
+                     beam_tensor x)
+{
+    const beam_thin_map map = beam_decoder_map(d, y, w, bias);
+    beam_decoder_multiply(d, &map, 1, x);
 }
 
 /* d->out = mlp(d->in) of a dense layer. */
 static void run_dense(beam_decoder *d, const beam_mlp_weights *w)
 {
-    beam_decoder_linear(d, front(d, d->gate_up), w->gate_up, NULL, d->in);
+    multiply(d, d->gate_up, w->gate_up, NULL, d->in);
     beam_swiglu(d->be, front(d, d->act), front(d, d->gate_up), NULL, BEAM_ROWS_ALL);
-    beam_decoder_linear(d, front(d, d->out), w->down, NULL, d->act);
+    multiply(d, d->out, w->down, NULL, d->act);
 }
 
 /* On the processor routing ends before experts begin, so that lone pairs can be looked for between them. */
@@ -67,27 +84,25 @@ static void run_mixture(beam_decoder *d, int64_t layer, int64_t index)
 static void run_layer(beam_decoder *d, int64_t i, int64_t *moe_index)
 {
     const beam_layer_weights *w = &d->weights->layer[i];
-    norm(d, w->attention_norm);
+    add_norm(d, i > 0, w->attention_norm);
     beam_decoder_attend(d, i);
-    beam_decoder_linear(d, front(d, d->out), w->attention.o, w->attention.o_bias, d->attended);
-    beam_add(d->be, front(d, d->x), front(d, d->out));
-    norm(d, w->mlp_norm);
+    multiply(d, d->out, w->attention.o, w->attention.o_bias, d->attended);
+    add_norm(d, true, w->mlp_norm);
     if (w->mlp.router)
         run_mixture(d, i, (*moe_index)++);
     else
         run_dense(d, &w->mlp);
-    beam_add(d->be, front(d, d->x), front(d, d->out));
 }
 
 static void run_head(beam_decoder *d)
 {
     if (d->wanted == 0)
         return;
-    const beam_tensor x = beam_rows(d->head_x, 0, d->wanted), in = beam_rows(d->head_in, 0, d->wanted);
-    beam_unpack_rows(d->be, x, front(d, d->x), d->wants);
-    beam_rmsnorm(d->be, in, beam_rows(d->inverse, 0, d->wanted), x, d->weights->norm->value,
-                 d->config.rms_norm_eps);
-    beam_thin_gemm(d->be, beam_rows(d->logits, 0, d->wanted), d->weights->head->value, in);
+    const beam_tensor in = beam_rows(d->head_in, 0, d->wanted);
+    const beam_thin_map head = {.y = beam_rows(d->logits, 0, d->wanted), .w = d->weights->head->value};
+    add_norm(d, true, d->weights->norm);
+    beam_unpack_rows(d->be, in, front(d, d->in), d->wants);
+    beam_thin_gemm(d->be, &head, 1, in);
 }
 
 void beam_decoder_run(beam_decoder *d)

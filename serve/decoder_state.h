@@ -18,24 +18,21 @@ struct beam_decoder {
 
     /* Room for a step of `chunk` tokens, one block. */
     void *block;
-    beam_tensor x, in, out;         /* [chunk,D] stream, after a norm, what a part adds */
-    beam_tensor inverse;            /* [larger of chunk * H and logits] of norms */
-    beam_tensor q_raw, q;           /* [chunk,H,Dh] before and after the norm */
-    beam_tensor k_raw, k, v;        /* [chunk,G,..]; absent in latent attention */
-    beam_tensor q_low_raw, q_low;   /* [chunk,Rq] latent of queries */
-    beam_tensor latent_raw, latent; /* [chunk,R] */
-    beam_tensor rotated;            /* [chunk,rotary] */
-    beam_tensor q_wide, mixed;      /* latent: [chunk,H,R + rotary] [chunk,H,R] */
-    beam_tensor attended;           /* [chunk,H,Dv] */
-    beam_tensor attention_room;     /* beam_cache_room */
-    beam_tensor gate_up, act;       /* [chunk,2I] [chunk,I] of dense layers, I = intermediate_size */
-    beam_tensor cosine, sine;       /* [context,rotary / 2] */
-    beam_tensor input;              /* i32 [4 * chunk]: see below */
-    beam_tensor expert, weight;     /* i32 [moe layers * chunk * K], f32 [chunk,K] */
-    beam_tensor candidate, gain;    /* [chunk,K] */
-    beam_tensor head_x, head_in;    /* [logits,D] */
-    beam_tensor logits;             /* [logits,V] */
-    beam_tensor moe_room;           /* u8 */
+    beam_tensor x, in, out;      /* [chunk,D] stream, after a norm, what a part adds */
+    beam_tensor q, k, v;         /* [chunk,H,Dh] [chunk,G,..]; k and v absent in latent attention */
+    beam_tensor q_low;           /* [chunk,Rq] latent of queries */
+    beam_tensor latent;          /* [chunk,1,R + rotary] of keys, and what all their heads share */
+    beam_tensor q_wide, mixed;   /* latent: [chunk,H,R + rotary] [chunk,H,R] */
+    beam_tensor attended;        /* [chunk,H,Dv] */
+    beam_tensor attention_room;  /* beam_cache_room */
+    beam_tensor gate_up, act;    /* [chunk,2I] [chunk,I] of dense layers, I = intermediate_size */
+    beam_tensor cosine, sine;    /* [context,rotary / 2] */
+    beam_tensor input;           /* i32 [4 * chunk]: see below */
+    beam_tensor expert, weight;  /* i32 [moe layers * chunk * K], f32 [chunk,K] */
+    beam_tensor candidate, gain; /* [chunk,K] */
+    beam_tensor head_in;         /* [logits,D] */
+    beam_tensor logits;          /* [logits,V] */
+    beam_tensor moe_room;        /* u8 */
 
     /* The step: n tokens, of which `wanted` want logits. `input` has their ids [n], sequences [n], positions
      * [n], and the numbers of those that want logits [wanted]. `expert` has [moe layers,n,K]. */
@@ -63,9 +60,12 @@ void beam_decoder_run(beam_decoder *d);
 /* d->attended from d->in, for one layer; the step's keys and values go into the cache first. */
 void beam_decoder_attend(beam_decoder *d, int64_t layer);
 
-/* y[n,rows] = x[n,width] w^T (+ bias) for the step's tokens. */
-void beam_decoder_linear(beam_decoder *d, beam_tensor y, const beam_param *w, const beam_param *bias,
-                         beam_tensor x);
+/* The step's rows of y [chunk,..] from all of w; bias may be NULL. */
+beam_thin_map beam_decoder_map(const beam_decoder *d, beam_tensor y, const beam_param *w,
+                               const beam_param *bias);
+
+/* Such products of the step's rows of x [chunk,..]. */
+void beam_decoder_multiply(beam_decoder *d, const beam_thin_map *map, int maps, beam_tensor x);
 
 /* The first n rows of a tensor of the step. */
 static inline beam_tensor beam_decoder_front(const beam_decoder *d, beam_tensor t)

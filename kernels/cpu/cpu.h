@@ -51,6 +51,12 @@ void beam_cpu_distill(beam_backend *be, beam_tensor logits, beam_tensor teacher,
                       beam_tensor loss, beam_tensor divergence, beam_tensor correct,
                       const beam_distill_args *args);
 
+/* Rows of the above, for kernels/decode: y[n] (it may be x) = x * weight / sqrt(mean(x^2) + epsilon), of
+ * which the divisor's inverse is returned; pairs (i, i + half) of x turned by their angles, or back if sign
+ * is -1. */
+real beam_cpu_normalize_row(real *y, const real *x, const real *weight, int64_t n, double epsilon);
+void beam_cpu_rotate(real *x, const real *cosine, const real *sine, int64_t half, real sign);
+
 /* Mixture of experts. */
 void beam_cpu_router_topk(beam_backend *be, const beam_route *route, beam_tensor prob, beam_tensor logits,
                           beam_router_rule rule);

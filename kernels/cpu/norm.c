@@ -5,18 +5,17 @@
 
 enum { CHUNKS = 64 }; /* of rows: dweight is summed within each, then over them in order */
 
-static void normalize_row(real *y, real *inverse, const real *x, const real *weight, int64_t n,
-                          double epsilon)
+real beam_cpu_normalize_row(real *y, const real *x, const real *weight, int64_t n, double epsilon)
 {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; i++)
         sum += (double)x[i] * (double)x[i];
     const real r = (real)(1 / sqrt(sum / (double)n + epsilon));
-    *inverse = r;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
         y[i] = x[i] * r * weight[i];
+    return r;
 }
 
 void beam_cpu_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam_tensor x, beam_tensor weight,
@@ -25,8 +24,8 @@ void beam_cpu_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor inverse, beam
     const int64_t n = weight.dim[0], rows = beam_count(inverse);
 #pragma omp parallel for num_threads(be->threads)
     for (int64_t r = 0; r < rows; r++)
-        normalize_row(beam_real(y) + r * n, beam_real(inverse) + r, beam_real(x) + r * n, beam_real(weight),
-                      n, epsilon);
+        beam_real(inverse)[r] =
+            beam_cpu_normalize_row(beam_real(y) + r * n, beam_real(x) + r * n, beam_real(weight), n, epsilon);
 }
 
 /* dx = beta * dx + inverse * (dy * w - x * inverse^2 * mean(dy * w * x)) */

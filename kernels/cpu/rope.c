@@ -2,7 +2,7 @@
  * of a head. */
 #include "kernels/cpu/cpu.h"
 
-static void rotate_head(real *x, const real *cosine, const real *sine, int64_t half, real sign)
+void beam_cpu_rotate(real *x, const real *cosine, const real *sine, int64_t half, real sign)
 {
 #pragma omp simd
     for (int64_t i = 0; i < half; i++) {
@@ -22,7 +22,7 @@ void beam_cpu_rope(beam_backend *be, beam_tensor x, beam_tensor cosine, beam_ten
         const int64_t p = beam_i32(position)[t];
         BEAM_ASSERT(p >= 0 && p < cosine.dim[0]);
         for (int64_t h = 0; h < heads; h++)
-            rotate_head(beam_real(x) + (t * heads + h + 1) * width - 2 * half, beam_real(cosine) + p * half,
-                        beam_real(sine) + p * half, half, sign);
+            beam_cpu_rotate(beam_real(x) + (t * heads + h + 1) * width - 2 * half,
+                            beam_real(cosine) + p * half, beam_real(sine) + p * half, half, sign);
     }
 }

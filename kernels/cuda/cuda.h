@@ -53,6 +53,9 @@ beam_status beam_backend_simt(beam_backend *out, beam_dtype real);
  * must not depend on it. */
 void beam_simt_backwards(bool backwards);
 
+/* Kernels launched so far, or written down in recordings. */
+int64_t beam_simt_launches(void);
+
 /* Memory. */
 void *beam_cuda_alloc(beam_backend *be, size_t bytes);
 void beam_cuda_free(beam_backend *be, void *p);

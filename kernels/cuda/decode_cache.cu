@@ -1,4 +1,4 @@
-/* A cache of keys and values on the device, and attention over it. The positions that a token sees are cut
+/* Attention over a cache of keys and values on the device. The positions that a token sees are cut
  * into parts, so that a single long sequence keeps the whole device busy; a second kernel adds up the parts.
  * How they are cut follows from the token's own position. */
 #include "kernels/cuda/decode.cuh"
@@ -31,17 +31,6 @@ int parts_within(int64_t context)
 {
     const int64_t tiles = ceil_div(context, tile);
     return static_cast<int>(tiles < most_parts ? tiles : most_parts);
-}
-
-__global__ void put_kernel(float *cache, const float *x, const int32_t *sequence, const int32_t *position,
-                           int64_t n, int64_t groups, int64_t width, int64_t positions, int64_t stride,
-                           int64_t column)
-{
-    for (int64_t i = grid_thread(); i < n * groups * width; i += grid_threads()) {
-        const int64_t t = i / (groups * width), g = i / width % groups;
-        const int64_t row = (sequence[t] * groups + g) * positions + position[t] % positions;
-        cache[row * stride + column + i % width] = x[i];
-    }
 }
 
 /* One layer's attention. A part leaves, for each head, sums[width] of its values, the largest score, and the
@@ -211,13 +200,6 @@ template <int Heads> void run(beam_backend *be, const look &k, unsigned tokens)
 }
 
 } // namespace
-
-void beam_cuda_cache_put(beam_backend *be, beam_tensor cache, int64_t column, beam_tensor x, beam_places at)
-{
-    launch(be, put_kernel, grid_of(beam_count(x), threads_per_block), threads_per_block, 0,
-           data_of<float>(cache), data_of<float>(x), data_of<int32_t>(at.sequence),
-           data_of<int32_t>(at.position), x.dim[0], x.dim[1], x.dim[2], cache.dim[2], cache.dim[3], column);
-}
 
 int64_t beam_cuda_cache_room(const beam_backend *, int64_t n, int64_t heads, int64_t width, int64_t context)
 {

@@ -22,26 +22,40 @@ __global__ void unpack_kernel(float *y, const W *table, const int32_t *id, int64
         y[i] = to_float(table[id[i / width] * width + i % width]);
 }
 
-/* y[t,r] = <row first + r of w, x[t]>. Rows come in heads of `per`, each with inputs of its own: x is
- * [n, rows / per, width]. */
-struct product {
+/* Rows of one matrix: y[t,r] = <row first + r of w, x[t]> + bias[r]. */
+struct part {
     float *y;
     beam_decode_matrix w;
+    const float *bias; /* nullptr: none */
+    int64_t first, rows;
+};
+
+/* The rows of all parts come in heads of `per`, each with inputs of its own: x is [n, rows / per, width]. */
+struct product {
+    part of[BEAM_THIN_MAPS]; /* parts that are not there have no rows */
     const float *x;
-    int64_t first, rows, per;
+    int64_t per, rows;
     int n, width;
 };
 
 __global__ void __launch_bounds__(warps * 32) product_kernel(product p)
 {
-    const int64_t r = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / 32;
-    if (r >= p.rows)
+    const int64_t number = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / 32;
+    if (number >= p.rows)
         return;
+    part m = p.of[0];
+    int64_t r = number;
+    for (int i = 1; i < BEAM_THIN_MAPS; i++)
+        if (r >= m.rows) {
+            r -= m.rows;
+            m = p.of[i];
+        }
     const int64_t heads = p.rows / p.per;
-    const float *x = p.x + r / p.per * p.width;
+    const float *x = p.x + number / p.per * p.width;
+    const float bias = m.bias ? m.bias[r] : 0;
     for (int t = 0; t < p.n; t += tile)
-        decode::with_tile<tile>(p.w, p.n - t, [&](auto *w, auto k) {
-            const decltype(w) row[1] = {w + (p.first + r) * p.width};
+        decode::with_tile<tile>(m.w, p.n - t, [&](auto *w, auto k) {
+            const decltype(w) row[1] = {w + (m.first + r) * p.width};
             const float *in[k];
             float sum[1][k];
             for (int j = 0; j < k; j++)
@@ -49,7 +63,7 @@ __global__ void __launch_bounds__(warps * 32) product_kernel(product p)
             decode::dots(sum, row, in, p.width);
             for (int j = 0; j < k; j++)
                 if (threadIdx.x % 32 == 0 && t + j < p.n)
-                    p.y[(t + j) * p.rows + r] = sum[0][j];
+                    m.y[(t + j) * m.rows + r] = sum[0][j] + bias;
         });
 }
 
@@ -114,17 +128,27 @@ void beam_cuda_read_rows(beam_backend *be, beam_tensor sum, beam_tensor x)
            data_of<float>(x), x.dim[1]);
 }
 
-void beam_cuda_thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor x)
+void beam_cuda_thin_gemm(beam_backend *be, const beam_thin_map *map, int maps, beam_tensor x)
 {
-    multiply(be, {data_of<float>(y), matrix_of(w), data_of<float>(x), 0, w.dim[0], w.dim[0],
-                  static_cast<int>(x.dim[0]), static_cast<int>(w.dim[1])});
+    product p = {{}, data_of<float>(x), 0, 0, static_cast<int>(x.dim[0]), static_cast<int>(x.dim[1])};
+    for (int i = 0; i < maps; i++) {
+        p.of[i] = {data_of<float>(map[i].y), matrix_of(map[i].w), data_of<float>(map[i].bias), 0,
+                   map[i].w.dim[0]};
+        p.rows += map[i].w.dim[0];
+    }
+    p.per = p.rows; /* one input for all */
+    multiply(be, p);
 }
 
 void beam_cuda_latent_narrow(beam_backend *be, beam_tensor out, beam_tensor mixed, beam_tensor up)
 {
     const int64_t rows = out.dim[1] * out.dim[2];
-    multiply(be, {data_of<float>(out), matrix_of(up), data_of<float>(mixed), up.dim[0] - rows, rows,
-                  out.dim[2], static_cast<int>(out.dim[0]), static_cast<int>(up.dim[1])});
+    multiply(be, {{{data_of<float>(out), matrix_of(up), nullptr, up.dim[0] - rows, rows}},
+                  data_of<float>(mixed),
+                  out.dim[2],
+                  rows,
+                  static_cast<int>(out.dim[0]),
+                  static_cast<int>(up.dim[1])});
 }
 
 void beam_cuda_latent_widen(beam_backend *be, beam_tensor wide, beam_tensor q, beam_tensor up)

@@ -13,14 +13,19 @@ extern const beam_decode_ops beam_cuda_decode_ops;
 
 /* decode_products.cu */
 void beam_cuda_unpack_rows(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
-void beam_cuda_thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor x);
+void beam_cuda_thin_gemm(beam_backend *be, const beam_thin_map *map, int maps, beam_tensor x);
 void beam_cuda_latent_widen(beam_backend *be, beam_tensor wide, beam_tensor q, beam_tensor up);
 void beam_cuda_latent_narrow(beam_backend *be, beam_tensor out, beam_tensor mixed, beam_tensor up);
 void beam_cuda_read_rows(beam_backend *be, beam_tensor sum, beam_tensor x);
 
+/* decode_heads.cu */
+void beam_cuda_add_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor more,
+                           beam_tensor weight, double epsilon);
+void beam_cuda_finish_heads(beam_backend *be, const beam_heads *heads, int kinds, beam_heads_rule rule,
+                            beam_places at);
+
 /* decode_cache.cu */
 enum { BEAM_CUDA_MOST_COLUMNS = 512 }; /* of a value: those of DeepSeek-V2's latents */
-void beam_cuda_cache_put(beam_backend *be, beam_tensor cache, int64_t column, beam_tensor x, beam_places at);
 int64_t beam_cuda_cache_room(const beam_backend *be, int64_t n, int64_t heads, int64_t width,
                              int64_t context);
 void beam_cuda_cache_attention(beam_backend *be, beam_tensor out, beam_tensor q, beam_cache cache,

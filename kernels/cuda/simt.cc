@@ -105,6 +105,7 @@ struct machine {
     fiber *current = nullptr;
     block now;
     bool backwards = false;
+    int64_t launches = 0;
     std::vector<std::unique_ptr<fiber>> fibers;
     std::vector<fiber *> idle, parked;
     bool recording = false;
@@ -346,6 +347,7 @@ void launch(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void(
         stop("a launch of this shape fails on the device");
     if (shared_bytes > 227 << 10)
         stop("a launch asks for more shared memory than a block can have");
+    self().launches++;
     in_order([=] { run_grid(grid, size, shared_bytes, body); });
 }
 
@@ -458,4 +460,9 @@ void wait_copies(int pending)
 void beam_simt_backwards(bool backwards)
 {
     simt::self().backwards = backwards;
+}
+
+int64_t beam_simt_launches(void)
+{
+    return simt::self().launches;
 }

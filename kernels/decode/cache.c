@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/decode/cpu.h"
 #include "kernels/decode/thin.h"
@@ -23,15 +24,36 @@ static float *row_of(beam_tensor cache, int64_t sequence, int64_t group, int64_t
     return (float *)cache.data + (block + position % positions) * cache.dim[3];
 }
 
-void beam_cpu_cache_put(beam_backend *be, beam_tensor cache, int64_t column, beam_tensor x, beam_places at)
+/* One token's heads x[H,W]. */
+static void finish(const beam_heads *h, float *x, const beam_heads_rule *rule, int64_t sequence,
+                   int64_t position)
 {
-    const int64_t groups = x.dim[1], width = x.dim[2];
+    const int64_t heads = h->x.dim[1], width = h->x.dim[2], n = heads * width, half = rule->cosine.dim[1];
+    const int64_t normed = h->norm.dim[0], step = normed == n ? n : width;
+    const float limit = (float)rule->limit;
+    for (int64_t i = 0; h->norm.data && i < n; i += step)
+        beam_cpu_normalize_row(x + i, x + i, h->norm.data, normed, rule->epsilon);
+    for (int64_t i = 0; limit > 0 && i < n; i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+    for (int64_t i = width - 2 * half; h->rotates && i < n; i += width)
+        beam_cpu_rotate(x + i, (const float *)rule->cosine.data + position * half,
+                        (const float *)rule->sine.data + position * half, half, 1);
+    for (int64_t g = 0; h->cache.data && g < heads; g++)
+        memcpy(row_of(h->cache, sequence, g, position), x + g * width, (size_t)width * sizeof *x);
+}
+
+void beam_cpu_finish_heads(beam_backend *be, const beam_heads *heads, int kinds, beam_heads_rule rule,
+                           beam_places at)
+{
+    const int64_t n = heads[0].x.dim[0];
     const int32_t *sequence = at.sequence.data, *position = at.position.data;
-    (void)be;
-    for (int64_t t = 0; t < x.dim[0]; t++)
-        for (int64_t g = 0; g < groups; g++)
-            memcpy(row_of(cache, sequence[t], g, position[t]) + column,
-                   (const float *)x.data + (t * groups + g) * width, (size_t)width * sizeof(float));
+#pragma omp parallel for num_threads(be->threads) schedule(static) if (n > 1)
+    for (int64_t t = 0; t < n; t++)
+        for (int i = 0; i < kinds; i++) {
+            const beam_heads *h = &heads[i];
+            BEAM_ASSERT(!h->rotates || (position[t] >= 0 && position[t] < rule.cosine.dim[0]));
+            finish(h, (float *)h->x.data + t * h->x.dim[1] * h->x.dim[2], &rule, sequence[t], position[t]);
+        }
 }
 
 /* One token's queries of a few heads that share keys: q and out are [heads, ..]. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "kernels/cpu/cpu.h"
 #include "kernels/decode/lanes.h"
 #include "kernels/decode/thin.h"
 
@@ -16,10 +17,28 @@ static void unpack_rows(beam_backend *be, beam_tensor y, beam_tensor table, beam
     }
 }
 
-static void thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor x)
+static void thin_gemm(beam_backend *be, const beam_thin_map *map, int maps, beam_tensor x)
 {
-    const beam_matrix m = beam_matrix_of(w);
-    beam_thin_product(be->threads, y.data, m.rows, m, x.data, m.width, x.dim[0]);
+    for (int i = 0; i < maps; i++) {
+        const beam_matrix m = beam_matrix_of(map[i].w);
+        beam_thin_product(be->threads, map[i].y.data, m.rows, m, x.data, m.width, x.dim[0]);
+        if (map[i].bias.data)
+            beam_cpu_add_bias(be, map[i].y, map[i].bias);
+    }
+}
+
+static void add_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor more, beam_tensor weight,
+                        double epsilon)
+{
+    const int64_t n = x.dim[0], width = x.dim[1];
+#pragma omp parallel for num_threads(be->threads) schedule(static) if (n > 1)
+    for (int64_t t = 0; t < n; t++) {
+        float *row = (float *)x.data + t * width;
+        const float *add = more.data ? (const float *)more.data + t * width : NULL;
+        for (int64_t i = 0; add && i < width; i++)
+            row[i] += add[i];
+        beam_cpu_normalize_row((float *)y.data + t * width, row, weight.data, width, epsilon);
+    }
 }
 
 static void latent_widen(beam_backend *be, beam_tensor wide, beam_tensor q, beam_tensor up)
@@ -81,9 +100,10 @@ static void read_rows(beam_backend *be, beam_tensor sum, beam_tensor x)
 const beam_decode_ops beam_cpu_decode_ops = {
     .unpack_rows = unpack_rows,
     .thin_gemm = thin_gemm,
+    .add_rmsnorm = add_rmsnorm,
+    .finish_heads = beam_cpu_finish_heads,
     .latent_widen = latent_widen,
     .latent_narrow = latent_narrow,
-    .cache_put = beam_cpu_cache_put,
     .cache_room = beam_cpu_cache_room,
     .cache_attention = beam_cpu_cache_attention,
     .read_rows = read_rows,

@@ -36,14 +36,32 @@ void beam_unpack_rows(beam_backend *be, beam_tensor y, beam_tensor table, beam_t
     be->ops->decode->unpack_rows(be, y, table, id);
 }
 
-void beam_thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor x)
+void beam_thin_gemm(beam_backend *be, const beam_thin_map *map, int maps, beam_tensor x)
 {
     if (!can(be))
         return;
-    BEAM_ASSERT(is_stored(w) && w.ndim == 2 && w.dim[1] > 0);
-    BEAM_ASSERT(beam_is(x, BEAM_F32, BEAM_DIMS(x.dim[0], w.dim[1])));
-    BEAM_ASSERT(beam_is(y, BEAM_F32, BEAM_DIMS(x.dim[0], w.dim[0])));
-    be->ops->decode->thin_gemm(be, y, w, x);
+    const int64_t n = x.dim[0], width = x.dim[1];
+    BEAM_ASSERT(maps >= 1 && maps <= BEAM_THIN_MAPS && width > 0 &&
+                beam_is(x, BEAM_F32, BEAM_DIMS(n, width)));
+    for (int i = 0; i < maps; i++) {
+        const int64_t rows = map[i].w.dim[0];
+        BEAM_ASSERT(is_stored(map[i].w) && map[i].w.ndim == 2 && map[i].w.dim[1] == width);
+        BEAM_ASSERT(beam_is(map[i].y, BEAM_F32, BEAM_DIMS(n, rows)));
+        BEAM_ASSERT(beam_is_absent_or(map[i].bias, BEAM_F32, BEAM_DIMS(rows)));
+    }
+    be->ops->decode->thin_gemm(be, map, maps, x);
+}
+
+void beam_add_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor more, beam_tensor weight,
+                      double epsilon)
+{
+    if (!can(be))
+        return;
+    const int64_t width = x.dim[1];
+    BEAM_ASSERT(width > 0 && beam_is(x, BEAM_F32, BEAM_DIMS(x.dim[0], width)) && beam_is_like(y, x));
+    BEAM_ASSERT(beam_is_absent_or(more, BEAM_F32, x.ndim, x.dim) && (!more.data || y.data != x.data));
+    BEAM_ASSERT(beam_is(weight, BEAM_F32, BEAM_DIMS(width)));
+    be->ops->decode->add_rmsnorm(be, y, x, more, weight, epsilon);
 }
 
 void beam_latent_widen(beam_backend *be, beam_tensor wide, beam_tensor q, beam_tensor up)
@@ -80,14 +98,31 @@ static bool is_cache(beam_tensor t)
     return t.ndim == 4 && t.dim[2] > 0 && beam_is(t, BEAM_F32, 4, t.dim);
 }
 
-void beam_cache_put(beam_backend *be, beam_tensor cache, int64_t column, beam_tensor x, beam_places at)
+static bool are_heads(const beam_heads *h, int64_t n, beam_heads_rule rule)
+{
+    const int64_t heads = h->x.dim[1], width = h->x.dim[2], normed = h->norm.dim[0];
+    const int64_t positions = rule.cosine.dim[0], half = rule.cosine.dim[1];
+    const bool norm = beam_is_absent_or(h->norm, BEAM_F32, BEAM_DIMS(normed)) &&
+                      (!h->norm.data || normed == heads * width || (normed > 0 && normed <= width));
+    const bool angles = beam_is(rule.cosine, BEAM_F32, BEAM_DIMS(positions, half)) &&
+                        beam_is_like(rule.sine, rule.cosine) && 2 * half <= width;
+    const bool cache =
+        !h->cache.data || (is_cache(h->cache) && h->cache.dim[1] == heads && h->cache.dim[3] == width);
+    return width > 0 && beam_is(h->x, BEAM_F32, BEAM_DIMS(n, heads, width)) && norm &&
+           (!h->rotates || angles) && cache;
+}
+
+void beam_finish_heads(beam_backend *be, const beam_heads *heads, int kinds, beam_heads_rule rule,
+                       beam_places at)
 {
     if (!can(be))
         return;
-    BEAM_ASSERT(is_cache(cache) && are_places(at, x.dim[0]));
-    BEAM_ASSERT(beam_is(x, BEAM_F32, BEAM_DIMS(x.dim[0], cache.dim[1], x.dim[2])));
-    BEAM_ASSERT(column >= 0 && column + x.dim[2] <= cache.dim[3]);
-    be->ops->decode->cache_put(be, cache, column, x, at);
+    BEAM_ASSERT(kinds >= 1 && kinds <= BEAM_HEADS && rule.limit >= 0);
+    const int64_t n = heads[0].x.dim[0];
+    BEAM_ASSERT(are_places(at, n));
+    for (int i = 0; i < kinds; i++)
+        BEAM_ASSERT(are_heads(&heads[i], n, rule));
+    be->ops->decode->finish_heads(be, heads, kinds, rule, at);
 }
 
 int64_t beam_cache_room(const beam_backend *be, int64_t n, int64_t heads, int64_t width, int64_t context)

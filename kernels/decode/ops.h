@@ -1,6 +1,7 @@
 /* What decoding does besides the operations of kernels/ops.h: products of a few tokens with weights as they
  * are stored, a cache of keys and values, and recorded launches. A second table, filled like the first one
- * for the processor and for CUDA, and called through the checked front below.
+ * for the processor and for CUDA, and called through the checked front below. An operation does as much
+ * as one launch can: a token's work is small, and launches are many.
  *
  * Activations are f32, stored weights f32 or bf16. n is the number of tokens of a step. What a token gets
  * depends on its own rows alone: the same bits whatever n is, and whoever the other tokens are. */
@@ -24,15 +25,42 @@ typedef struct {
     beam_tensor sequence, position;
 } beam_places;
 
+/* One of the products that a step takes of the same x: y[n,N] = x[n,M] w^T + bias. */
+typedef struct {
+    beam_tensor y, w; /* the stored w[N,M] */
+    beam_tensor bias; /* f32 [N]; absent: none */
+} beam_thin_map;
+
+enum { BEAM_THIN_MAPS = 3, BEAM_HEADS = 3 }; /* of one call: queries, keys, values */
+
+/* Heads on their way from products to attention. */
+typedef struct {
+    beam_tensor x;    /* f32 [n,H,W] */
+    beam_tensor norm; /* f32, weight of their RMSNorm: [H W] over all of a token's, or [R] over the first R <=
+                         W numbers of each; absent: none */
+    bool rotates;
+    beam_tensor cache; /* [S,H,P,W], where they go, and x holds anything then; absent: they stay in x */
+} beam_heads;
+
+/* For all heads of a call. */
+typedef struct {
+    double epsilon;           /* of norms */
+    double limit;             /* then they are clipped to [-limit, limit]; 0: not */
+    beam_tensor cosine, sine; /* f32 [positions, R/2]: then pairs (i, i + R/2) of the last R numbers rotate */
+} beam_heads_rule;
+
 struct beam_decode_ops {
     bool on_gpu;          /* CUDA kernels, on a device or on the host shim */
     int64_t most_columns; /* of a value, in beam_cache_attention; 0: any number */
 
     void (*unpack_rows)(beam_backend *, beam_tensor y, beam_tensor table, beam_tensor id);
-    void (*thin_gemm)(beam_backend *, beam_tensor y, beam_tensor w, beam_tensor x);
+    void (*thin_gemm)(beam_backend *, const beam_thin_map *map, int maps, beam_tensor x);
+    void (*add_rmsnorm)(beam_backend *, beam_tensor y, beam_tensor x, beam_tensor more, beam_tensor weight,
+                        double epsilon);
+    void (*finish_heads)(beam_backend *, const beam_heads *heads, int kinds, beam_heads_rule rule,
+                         beam_places at);
     void (*latent_widen)(beam_backend *, beam_tensor wide, beam_tensor q, beam_tensor up);
     void (*latent_narrow)(beam_backend *, beam_tensor out, beam_tensor mixed, beam_tensor up);
-    void (*cache_put)(beam_backend *, beam_tensor cache, int64_t column, beam_tensor x, beam_places at);
     int64_t (*cache_room)(const beam_backend *, int64_t n, int64_t heads, int64_t width, int64_t context);
     void (*cache_attention)(beam_backend *, beam_tensor out, beam_tensor q, beam_cache cache, beam_places at,
                             beam_attention_rule rule, beam_tensor room);
@@ -54,8 +82,18 @@ bool beam_decodes_on_gpu(const beam_backend *be);
 /* y[n,M] = row id[i], i32 [n], of the stored table[V,M]. */
 void beam_unpack_rows(beam_backend *be, beam_tensor y, beam_tensor table, beam_tensor id);
 
-/* y[n,N] = x[n,M] w^T with the stored w[N,M]. */
-void beam_thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor x);
+/* The products of x[n,M] with 1 to BEAM_THIN_MAPS matrices. */
+void beam_thin_gemm(beam_backend *be, const beam_thin_map *map, int maps, beam_tensor x);
+
+/* x[n,D] += more[n,D], unless that is absent; y[n,D] = x / sqrt(mean(x^2) + epsilon) * weight. Without `more`
+ * y may be x. */
+void beam_add_rmsnorm(beam_backend *be, beam_tensor y, beam_tensor x, beam_tensor more, beam_tensor weight,
+                      double epsilon);
+
+/* Norm, clipping and rotation of 1 to BEAM_HEADS kinds of heads, and their way into the cache. No two of
+ * their tensors overlap. */
+void beam_finish_heads(beam_backend *be, const beam_heads *heads, int kinds, beam_heads_rule rule,
+                       beam_places at);
 
 /* Attention in the space of the latents (DeepSeek-V2, arXiv:2405.04434, section 2.1.2), H heads, R latents:
  * the stored up[H(N + Dv),R] has the rows that make each head's N own keys, then those of its Dv values.
@@ -63,9 +101,6 @@ void beam_thin_gemm(beam_backend *be, beam_tensor y, beam_tensor w, beam_tensor 
  *   out[n,H,Dv] = the values' rows of the head times mixed[n,H,R]. */
 void beam_latent_widen(beam_backend *be, beam_tensor wide, beam_tensor q, beam_tensor up);
 void beam_latent_narrow(beam_backend *be, beam_tensor out, beam_tensor mixed, beam_tensor up);
-
-/* x[n,G,w] goes into columns [column, column + w) of the tokens' rows of a cache [S,G,P,width]. */
-void beam_cache_put(beam_backend *be, beam_tensor cache, int64_t column, beam_tensor x, beam_places at);
 
 /* Floats of room that attention of n tokens with H heads of `width` value columns needs, if none of them has
  * more than `context` positions. */

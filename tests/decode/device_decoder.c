@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "decode/decoding.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/decode/ops.h"
 #include "serve/decode_bench.h"
@@ -286,6 +287,37 @@ static void benchmarks(void **state)
     close_pair(&p);
 }
 
+#ifdef BEAM_TEST_SIMT
+/* Of a step with logits: 9 for each layer with grouped queries and experts, which the simulated device
+ * launches in two. */
+static int64_t launches_of(const beam_model_config *c)
+{
+    enum { EMBED = 1, GROUPED = 6, LATENT = 8, LOW_QUERIES = 2, DENSE = 4, MIXTURE = 3 + 1, HEAD = 3 };
+    const int64_t attention = c->kv_rank > 0 ? LATENT + (c->query_rank > 0 ? LOW_QUERIES : 0) : GROUPED;
+    int64_t n = EMBED + HEAD;
+    for (int64_t i = 0; i < c->layers; i++)
+        n += attention + (c->moe_layer[i] ? MIXTURE : DENSE);
+    return n;
+}
+
+/* Every launch costs a single token time in which nothing is read. */
+static void launches_are_few(void **state)
+{
+    pair p;
+    open_pair(&p, *state);
+    const decoding *t = &p.t;
+    beam_decoder *d = decoding_new(t, &p.weights, beam_decoder_rule(&t->f.config), 1, 1, &p.be);
+    for (int32_t i = 0; i < 2; i++) { /* run, and recorded */
+        const beam_decoder_token token = {.id = t->f.batch.id[i], .position = i, .wants_logits = true};
+        const int64_t before = beam_simt_launches();
+        hf_need(beam_decoder_step(d, &token, 1));
+        assert_int_equal(beam_simt_launches() - before, launches_of(&t->f.config));
+    }
+    beam_decoder_close(d);
+    close_pair(&p);
+}
+#endif
+
 int main(void)
 {
     beam_cuda_device device;
@@ -301,6 +333,9 @@ int main(void)
         HF_TEST(prompts_without_logits, "mixtral_window"),
         HF_TEST(a_rule_can_change, "qwen3_moe"),
         HF_TEST(the_same_is_generated, "deepseek_v2"),
+#ifdef BEAM_TEST_SIMT
+        HF_TEST_VARIANTS(launches_are_few),
+#endif
         HF_TEST(random_weights, "qwen3_moe"),
         HF_TEST(benchmarks, "qwen3_moe"),
         cmocka_unit_test(stored_bf16),

@@ -11,139 +11,61 @@
 
 #include <cmocka.h>
 
-#include "core/bf16.h"
-#include "core/rng.h"
+#include "decode/device_pair.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/devices.h"
-#include "kernels/decode/ops.h"
-#include "kernels/ops.h"
-
-enum { HERE, THERE, BOTH };
-
-typedef struct {
-    beam_backend be[BOTH];
-} pair;
-
-static void need(beam_status status)
-{
-    if (status != BEAM_OK)
-        fail_msg("%s", beam_last_error());
-}
-
-static void open_pair(pair *p)
-{
-    need(beam_backend_cpu(&p->be[HERE], 2));
-    need(beam_backend_cuda(&p->be[THERE], 0, BEAM_F32));
-}
-
-static void close_pair(pair *p)
-{
-    for (int i = 0; i < BOTH; i++)
-        beam_backend_close(&p->be[i]);
-}
-
-static void *new_memory(size_t bytes)
-{
-    void *x = malloc(bytes + 1);
-    assert_non_null(x);
-    return x;
-}
-
-/* From -1 to 1. */
-static float number(uint64_t stream, int64_t i)
-{
-    return (float)(beam_random_bits(5, stream, (uint64_t)i) >> 40) * 0x1p-23f - 1;
-}
-
-/* A tensor on the host. */
-static beam_tensor random_tensor(uint64_t stream, beam_dtype type, int ndim, const int64_t dim[])
-{
-    beam_tensor t = beam_view(NULL, type, ndim, dim);
-    t.data = new_memory(beam_bytes(t));
-    for (int64_t i = 0; i < beam_count(t); i++)
-        if (type == BEAM_BF16)
-            ((uint16_t *)t.data)[i] = beam_f32_to_bf16(number(stream, i));
-        else
-            ((float *)t.data)[i] = number(stream, i);
-    return t;
-}
-
-static double at(beam_tensor t, int64_t i)
-{
-    return t.dtype == BEAM_BF16 ? (double)beam_bf16_to_f32(((const uint16_t *)t.data)[i])
-                                : (double)((const float *)t.data)[i];
-}
-
-/* A copy on the device. */
-static beam_tensor put(beam_backend *be, beam_tensor host)
-{
-    beam_tensor t = host;
-    t.data = beam_alloc(be, beam_bytes(t), "a test");
-    beam_upload(be, t, host.data);
-    need(be->status);
-    return t;
-}
-
-static beam_tensor put_numbers(beam_backend *be, const int32_t *x, int64_t n)
-{
-    return put(be, beam_view((void *)(uintptr_t)x, BEAM_I32, BEAM_DIMS(n)));
-}
-
-/* Memory of NaN on the device. */
-static beam_tensor unset(beam_backend *be, int ndim, const int64_t dim[])
-{
-    beam_tensor host = beam_view(NULL, BEAM_F32, ndim, dim);
-    host.data = new_memory(beam_bytes(host));
-    memset(host.data, 0xff, beam_bytes(host));
-    const beam_tensor t = put(be, host);
-    free(host.data);
-    return t;
-}
-
-static void assert_near(beam_backend *be, beam_tensor t, const double *want, double tolerance,
-                        const char *what)
-{
-    float *got = new_memory(beam_bytes(t));
-    double largest = 0;
-    beam_download(be, got, t);
-    need(beam_sync(be));
-    for (int64_t i = 0; i < beam_count(t); i++)
-        largest = fabs(want[i]) > largest ? fabs(want[i]) : largest;
-    for (int64_t i = 0; i < beam_count(t); i++)
-        if (!(fabs((double)got[i] - want[i]) <= tolerance * largest))
-            fail_msg("%s, %s: number %lld is %.9g, not %.9g", what, be->ops->name, (long long)i,
-                     (double)got[i], want[i]);
-    free(got);
-}
 
 /* Products. */
 
 static const int64_t token_counts[] = {1, 2, 3, 5, 8, 9, 17};
 static const beam_dtype stored[] = {BEAM_F32, BEAM_BF16};
 
-static void check_thin_gemm(pair *p, int64_t n, int64_t rows, int64_t width, beam_dtype type)
+static const int64_t map_rows[BEAM_THIN_MAPS] = {13, 1, 6};
+
+/* y = x w^T + bias with `maps` matrices, of which every other one has a bias and is stored in the other type.
+ */
+static void check_thin_gemm(pair *p, int64_t n, int maps, int64_t width, beam_dtype type)
 {
-    const beam_tensor w = random_tensor(1, type, BEAM_DIMS(rows, width)),
-                      x = random_tensor(2, BEAM_F32, BEAM_DIMS(n, width));
-    double *want = new_memory((size_t)(n * rows) * sizeof *want);
-    for (int64_t t = 0; t < n; t++)
-        for (int64_t r = 0; r < rows; r++) {
-            double sum = 0;
-            for (int64_t i = 0; i < width; i++)
-                sum += at(w, r * width + i) * at(x, t * width + i);
-            want[t * rows + r] = sum;
+    const beam_tensor x = random_tensor(1, BEAM_F32, BEAM_DIMS(n, width));
+    beam_tensor w[BEAM_THIN_MAPS], bias[BEAM_THIN_MAPS];
+    double *want[BEAM_THIN_MAPS];
+    for (int m = 0; m < maps; m++) {
+        const int64_t rows = map_rows[m];
+        const beam_dtype other = type == BEAM_F32 ? BEAM_BF16 : BEAM_F32;
+        w[m] = random_tensor((uint64_t)(20 + m), m % 2 ? other : type, BEAM_DIMS(rows, width));
+        bias[m] = m % 2 ? (beam_tensor){0} : random_tensor((uint64_t)(30 + m), BEAM_F32, BEAM_DIMS(rows));
+        want[m] = new_memory((size_t)(n * rows) * sizeof *want[m]);
+        for (int64_t i = 0; i < n * rows; i++) {
+            double sum = bias[m].data ? at(bias[m], i % rows) : 0;
+            for (int64_t j = 0; j < width; j++)
+                sum += at(w[m], i % rows * width + j) * at(x, i / rows * width + j);
+            want[m][i] = sum;
         }
+    }
     for (int i = 0; i < BOTH; i++) {
         beam_backend *be = &p->be[i];
-        const beam_tensor a = put(be, w), b = put(be, x), y = unset(be, BEAM_DIMS(n, rows));
-        beam_thin_gemm(be, y, a, b);
-        assert_near(be, y, want, 1e-6, "thin_gemm");
-        beam_free(be, a.data);
-        beam_free(be, b.data);
-        beam_free(be, y.data);
+        beam_thin_map map[BEAM_THIN_MAPS];
+        const beam_tensor in = put(be, x), last = beam_rows(in, n - 1, 1);
+        for (int m = 0; m < maps; m++)
+            map[m] = (beam_thin_map){.y = unset(be, BEAM_DIMS(n, map_rows[m])),
+                                     .w = put(be, w[m]),
+                                     .bias = bias[m].data ? put(be, bias[m]) : bias[m]};
+        beam_thin_gemm(be, map, maps, in);
+        for (int m = 0; m < maps; m++) { /* and the last token and this matrix alone */
+            const beam_tensor one = unset(be, BEAM_DIMS(1, map_rows[m]));
+            const beam_thin_map alone = {.y = one, .w = map[m].w, .bias = map[m].bias};
+            assert_near(be, map[m].y, want[m], 1e-6, "thin_gemm");
+            beam_thin_gemm(be, &alone, 1, last);
+            assert_equal(be, one, beam_rows(map[m].y, n - 1, 1), "thin_gemm of one");
+            drop(be, (const beam_tensor[]){one, map[m].y, map[m].w, map[m].bias}, 4);
+        }
+        drop(be, &in, 1);
     }
-    free(want);
-    free(w.data);
+    for (int m = 0; m < maps; m++) {
+        free(want[m]);
+        free(w[m].data);
+        free(bias[m].data);
+    }
     free(x.data);
 }
 
@@ -156,7 +78,7 @@ static void products(void **state)
     for (size_t i = 0; i < sizeof token_counts / sizeof *token_counts; i++)
         for (size_t j = 0; j < sizeof widths / sizeof *widths; j++)
             for (int k = 0; k < 2; k++)
-                check_thin_gemm(&p, token_counts[i], 13, widths[j], stored[k]);
+                check_thin_gemm(&p, token_counts[i], 1 + (int)(i + j) % BEAM_THIN_MAPS, widths[j], stored[k]);
     close_pair(&p);
 }
 
@@ -408,41 +330,6 @@ static void rows_are_read(void **state)
     close_pair(&p);
 }
 
-/* Two parts of rows, into a ring. */
-static void rows_go_into_the_cache(void **state)
-{
-    enum { GROUPS = 2, POSITIONS = 5, WIDTH = 9, LEFT = 6, SLOTS = SEQUENCES * GROUPS * POSITIONS * WIDTH };
-    static const int32_t position[TOKENS] = {12, 4, 0};
-    const beam_tensor left = random_tensor(10, BEAM_F32, BEAM_DIMS(TOKENS, GROUPS, LEFT)),
-                      right = random_tensor(11, BEAM_F32, BEAM_DIMS(TOKENS, GROUPS, WIDTH - LEFT));
-    pair p;
-    double want[SLOTS] = {0};
-    (void)state;
-    open_pair(&p);
-    for (int64_t t = 0; t < TOKENS; t++)
-        for (int64_t g = 0; g < GROUPS; g++)
-            for (int64_t i = 0; i < WIDTH; i++)
-                want[((sequence_of[t] * GROUPS + g) * POSITIONS + position[t] % POSITIONS) * WIDTH + i] =
-                    i < LEFT ? at(left, (t * GROUPS + g) * LEFT + i)
-                             : at(right, (t * GROUPS + g) * (WIDTH - LEFT) + i - LEFT);
-    for (int i = 0; i < BOTH; i++) {
-        beam_backend *be = &p.be[i];
-        const beam_places places = {put_numbers(be, sequence_of, TOKENS), put_numbers(be, position, TOKENS)};
-        const beam_tensor a = put(be, left), b = put(be, right),
-                          cache = unset(be, BEAM_DIMS(SEQUENCES, GROUPS, POSITIONS, WIDTH));
-        beam_zero(be, cache);
-        beam_cache_put(be, cache, 0, a, places);
-        beam_cache_put(be, cache, LEFT, b, places);
-        assert_near(be, cache, want, 0, "cache_put");
-        void *const all[] = {places.sequence.data, places.position.data, a.data, b.data, cache.data};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            beam_free(be, all[j]);
-    }
-    free(left.data);
-    free(right.data);
-    close_pair(&p);
-}
-
 /* Recorded operations run when they are replayed, with what memory then holds, and not before. */
 static void recordings(void **state)
 {
@@ -494,13 +381,10 @@ int main(void)
         return 77;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products),
-        cmocka_unit_test(rows_of_a_table),
-        cmocka_unit_test(latents),
-        cmocka_unit_test(attention),
-        cmocka_unit_test(rows_go_into_the_cache),
-        cmocka_unit_test(recordings),
-        cmocka_unit_test(attention_of_one),
+        cmocka_unit_test(products),      cmocka_unit_test(rows_of_a_table),
+        cmocka_unit_test(latents),       cmocka_unit_test(attention),
+        cmocka_unit_test(norms_of_sums), cmocka_unit_test(heads_are_finished),
+        cmocka_unit_test(recordings),    cmocka_unit_test(attention_of_one),
         cmocka_unit_test(rows_are_read),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
