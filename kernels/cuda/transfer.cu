@@ -21,8 +21,8 @@ void beam_cuda_free_host(beam_backend *be, void *p)
 
 void beam_cuda_send(beam_backend *be, beam_tensor to, const void *from)
 {
-    beam_cuda_check(
-        be, cudaMemcpyAsync(to.data, from, beam_bytes(to), cudaMemcpyHostToDevice, stream_of(be)), "a transfer");
+    beam_cuda_check(be, cudaMemcpyAsync(to.data, from, beam_bytes(to), cudaMemcpyHostToDevice, stream_of(be)),
+                    "a transfer");
 }
 
 void beam_cuda_fetch(beam_backend *be, void *to, beam_tensor from)
