@@ -137,30 +137,21 @@ static beam_status open_host(beam_decoder *d)
     const beam_decoder_options *o = &d->options;
     const size_t experts = (size_t)d->config.experts + 1; /* dense models have none */
     d->moe = calloc((size_t)d->config.layers, sizeof *d->moe);
-    d->host_input = calloc((size_t)(INPUTS * o->chunk), sizeof *d->host_input);
     d->seen = malloc(experts);
     d->readers = malloc(experts * sizeof *d->readers);
-    bool enough = d->moe && d->host_input && d->seen && d->readers;
-    if (on_gpu(d)) {
-        d->host_logits = malloc((size_t)(o->logits * d->config.vocab_size) * sizeof *d->host_logits);
-        d->host_expert = malloc((size_t)expert_slots(d) * sizeof *d->host_expert + 1);
-        enough = enough && d->host_logits && d->host_expert;
-    }
+    bool enough = d->moe && d->seen && d->readers;
     if (beam_can_record(d->be)) {
         d->recording = calloc((size_t)o->logits + 1, sizeof *d->recording);
         d->came = calloc((size_t)o->logits + 1, sizeof *d->came);
         enough = enough && d->recording && d->came;
     }
-    return enough ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
-}
-
-/* The processor's results are read where they are made. */
-static void share_results(beam_decoder *d)
-{
-    if (on_gpu(d))
-        return;
-    d->host_logits = d->logits.data;
-    d->host_expert = d->expert.data;
+    if (!enough)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
+    d->host_input = beam_alloc_host(d->be, (size_t)(INPUTS * o->chunk) * sizeof *d->host_input);
+    d->host_logits =
+        beam_alloc_host(d->be, (size_t)(o->logits * d->config.vocab_size) * sizeof *d->host_logits);
+    d->host_expert = beam_alloc_host(d->be, (size_t)expert_slots(d) * sizeof *d->host_expert);
+    return d->be->status;
 }
 
 static beam_status upload_angles(beam_decoder *d)
@@ -201,7 +192,6 @@ static beam_status open_decoder(beam_decoder *d, beam_expert_rule rule)
     BEAM_TRY(status);
     a = beam_arena_over(d->block, a.peak);
     lay_out(d, &a);
-    share_results(d);
     beam_decoder_count_fixed(d);
     return upload_angles(d);
 }
@@ -237,19 +227,17 @@ void beam_decoder_close(beam_decoder *d)
     free(d->came);
     beam_kv_cache_close(&d->cache, d->be);
     beam_free(d->be, d->block);
-    if (on_gpu(d)) {
-        free(d->host_logits);
-        free(d->host_expert);
-    }
-    free(d->host_input);
+    beam_free_host(d->be, d->host_logits);
+    beam_free_host(d->be, d->host_expert);
+    beam_free_host(d->be, d->host_input);
     free(d->seen);
     free(d->readers);
     free(d->moe);
     free(d);
 }
 
-/* Takes the tokens' numbers to where operations read them. */
-static void upload_tokens(beam_decoder *d, const beam_decoder_token *token, int64_t n)
+/* The tokens' numbers, for beam_decoder_run to take along. */
+static void write_tokens(beam_decoder *d, const beam_decoder_token *token, int64_t n)
 {
     int32_t *id = d->host_input, *sequence = id + n, *position = sequence + n, *wants = position + n;
     BEAM_ASSERT(n >= 1 && n <= d->options.chunk);
@@ -270,7 +258,6 @@ static void upload_tokens(beam_decoder *d, const beam_decoder_token *token, int6
     d->at.sequence = beam_rows(d->input, n, n);
     d->at.position = beam_rows(d->input, 2 * n, n);
     d->wants = beam_rows(d->input, 3 * n, d->wanted);
-    beam_upload(d->be, beam_rows(d->input, 0, 3 * n + d->wanted), d->host_input);
 }
 
 /* Steps that only decode come again and again: their launches are recorded the second time. The first time
@@ -293,21 +280,11 @@ static void run_step(beam_decoder *d)
     beam_replay(d->be, *recording);
 }
 
-static void download_results(beam_decoder *d)
-{
-    if (!on_gpu(d))
-        return;
-    beam_download(d->be, d->host_logits, beam_rows(d->logits, 0, d->wanted));
-    beam_download(d->be, d->host_expert,
-                  beam_rows(d->expert, 0, beam_moe_layers(&d->config) * d->n * d->config.top_k));
-}
-
 beam_status beam_decoder_step(beam_decoder *d, const beam_decoder_token *token, int64_t n)
 {
     const double begin = beam_seconds();
-    upload_tokens(d, token, n);
+    write_tokens(d, token, n);
     run_step(d);
-    download_results(d);
     BEAM_TRY(beam_sync(d->be));
     beam_decoder_count(d, token);
     d->costs.seconds += beam_seconds() - begin;

@@ -107,9 +107,13 @@ static void run_head(beam_decoder *d)
 
 void beam_decoder_run(beam_decoder *d)
 {
+    const int64_t n = d->n, pairs = beam_moe_layers(&d->config) * n * d->config.top_k;
     int64_t moe_index = 0;
+    beam_send(d->be, beam_rows(d->input, 0, 3 * n + d->wanted), d->host_input);
     beam_unpack_rows(d->be, front(d, d->x), d->weights->embed->value, d->id);
     for (int64_t i = 0; i < d->config.layers; i++)
         run_layer(d, i, &moe_index);
     run_head(d);
+    beam_fetch(d->be, d->host_logits, beam_rows(d->logits, 0, d->wanted));
+    beam_fetch(d->be, d->host_expert, beam_rows(d->expert, 0, pairs));
 }

@@ -40,7 +40,7 @@ struct beam_decoder {
     beam_tensor id, wants;
     beam_places at;
 
-    /* On the host. On the processor results stay where they are. */
+    /* On the host, as transfers reach it. */
     int32_t *host_input;  /* [4 * chunk] */
     float *host_logits;   /* [logits,V] */
     int32_t *host_expert; /* [moe layers * chunk * K] */
@@ -53,8 +53,8 @@ struct beam_decoder {
     void **recording;
 };
 
-/* Takes the step's tokens through the model, from `input` to `logits` and `expert`, without looking at what
- * is in them, so that it can be recorded. */
+/* Takes the step's tokens through the model, from host_input to host_logits and host_expert, without looking
+ * at what is in them, so that it can be recorded. */
 void beam_decoder_run(beam_decoder *d);
 
 /* d->attended from d->in, for one layer; the step's keys and values go into the cache first. */

@@ -31,6 +31,12 @@ int64_t beam_cuda_cache_room(const beam_backend *be, int64_t n, int64_t heads, i
 void beam_cuda_cache_attention(beam_backend *be, beam_tensor out, beam_tensor q, beam_cache cache,
                                beam_places at, beam_attention_rule rule, beam_tensor room);
 
+/* transfer.cu, simt_device.cc */
+void *beam_cuda_alloc_host(beam_backend *be, size_t bytes);
+void beam_cuda_free_host(beam_backend *be, void *p);
+void beam_cuda_send(beam_backend *be, beam_tensor to, const void *from);
+void beam_cuda_fetch(beam_backend *be, void *to, beam_tensor from);
+
 /* record.cu: a CUDA graph. simt_device.cc: a list of launches. */
 void beam_cuda_record(beam_backend *be);
 void *beam_cuda_end_record(beam_backend *be);

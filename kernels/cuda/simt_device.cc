@@ -28,13 +28,18 @@ void beam_cuda_free(beam_backend *, void *p)
     std::free(p);
 }
 
-void beam_cuda_move(beam_backend *, void *to, const void *from, size_t bytes)
+static void copy_in_order(void *to, const void *from, size_t bytes)
 {
     if (bytes > 0)
         simt::in_order([=] { std::memcpy(to, from, bytes); });
 }
 
-/* Between device and host: what a recording may not hold. */
+void beam_cuda_move(beam_backend *, void *to, const void *from, size_t bytes)
+{
+    copy_in_order(to, from, bytes);
+}
+
+/* Between device and memory that can be paged out: what a recording may not hold. */
 static void transfer(void *to, const void *from, size_t bytes)
 {
     if (simt::is_recording())
@@ -57,6 +62,26 @@ void beam_cuda_zero(beam_backend *, void *device, size_t bytes)
 {
     if (bytes > 0)
         simt::in_order([=] { std::memset(device, 0, bytes); });
+}
+
+void *beam_cuda_alloc_host(beam_backend *be, size_t bytes)
+{
+    return beam_cuda_alloc(be, bytes);
+}
+
+void beam_cuda_free_host(beam_backend *, void *p)
+{
+    std::free(p);
+}
+
+void beam_cuda_send(beam_backend *, beam_tensor to, const void *from)
+{
+    copy_in_order(to.data, from, beam_bytes(to));
+}
+
+void beam_cuda_fetch(beam_backend *, void *to, beam_tensor from)
+{
+    copy_in_order(to, from.data, beam_bytes(from));
 }
 
 using recording = std::vector<std::function<void()>>;

@@ -1,6 +1,7 @@
 /* The processor's table for decoding, and its products. */
 #include "kernels/decode/cpu.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
@@ -97,6 +98,32 @@ static void read_rows(beam_backend *be, beam_tensor sum, beam_tensor x)
         ((float *)sum.data)[i] = read_row((const float *)x.data + i * x.dim[1], x.dim[1]);
 }
 
+static void *alloc_host(beam_backend *be, size_t bytes)
+{
+    void *p = malloc(bytes);
+    if (!p)
+        be->status = BEAM_FAIL(BEAM_ENOMEM, "no memory for %zu bytes", bytes);
+    return p;
+}
+
+static void free_host(beam_backend *be, void *p)
+{
+    (void)be;
+    free(p);
+}
+
+static void send(beam_backend *be, beam_tensor to, const void *from)
+{
+    (void)be;
+    memcpy(to.data, from, beam_bytes(to));
+}
+
+static void fetch(beam_backend *be, void *to, beam_tensor from)
+{
+    (void)be;
+    memcpy(to, from.data, beam_bytes(from));
+}
+
 const beam_decode_ops beam_cpu_decode_ops = {
     .unpack_rows = unpack_rows,
     .thin_gemm = thin_gemm,
@@ -107,4 +134,8 @@ const beam_decode_ops beam_cpu_decode_ops = {
     .cache_room = beam_cpu_cache_room,
     .cache_attention = beam_cpu_cache_attention,
     .read_rows = read_rows,
+    .alloc_host = alloc_host,
+    .free_host = free_host,
+    .send = send,
+    .fetch = fetch,
 };

@@ -160,6 +160,29 @@ void beam_read_rows(beam_backend *be, beam_tensor sum, beam_tensor x)
     be->ops->decode->read_rows(be, sum, x);
 }
 
+void *beam_alloc_host(beam_backend *be, size_t bytes)
+{
+    return can(be) ? be->ops->decode->alloc_host(be, bytes > 0 ? bytes : 1) : NULL;
+}
+
+void beam_free_host(beam_backend *be, void *p)
+{
+    if (p)
+        be->ops->decode->free_host(be, p);
+}
+
+void beam_send(beam_backend *be, beam_tensor to, const void *from)
+{
+    if (can(be) && beam_bytes(to) > 0)
+        be->ops->decode->send(be, to, from);
+}
+
+void beam_fetch(beam_backend *be, void *to, beam_tensor from)
+{
+    if (can(be) && beam_bytes(from) > 0)
+        be->ops->decode->fetch(be, to, from);
+}
+
 bool beam_can_record(const beam_backend *be)
 {
     return beam_can_decode(be) && be->ops->decode->record;

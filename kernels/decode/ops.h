@@ -67,6 +67,11 @@ struct beam_decode_ops {
 
     void (*read_rows)(beam_backend *, beam_tensor sum, beam_tensor x);
 
+    void *(*alloc_host)(beam_backend *, size_t bytes);
+    void (*free_host)(beam_backend *, void *);
+    void (*send)(beam_backend *, beam_tensor to, const void *from);
+    void (*fetch)(beam_backend *, void *to, beam_tensor from);
+
     /* NULL where recording would gain nothing. */
     void (*record)(beam_backend *);
     void *(*end_record)(beam_backend *);
@@ -115,6 +120,16 @@ void beam_cache_attention(beam_backend *be, beam_tensor out, beam_tensor q, beam
 /* sum[n] = the sum of squares of each row of x[n,m], f32, m a multiple of 4096: as fast as memory can be
  * read, to measure that. */
 void beam_read_rows(beam_backend *be, beam_tensor sum, beam_tensor x);
+
+/* Memory of the host for beam_send and beam_fetch, which a device reaches by itself. NULL on failure, with
+ * be->status. beam_free_host accepts NULL. */
+void *beam_alloc_host(beam_backend *be, size_t bytes);
+void beam_free_host(beam_backend *be, void *p);
+
+/* Transfers from and to such memory, in the order of the operations. Nothing waits: the host leaves `from`
+ * alone, and does not look at `to`, until beam_sync. They may be recorded. */
+void beam_send(beam_backend *be, beam_tensor to, const void *from);
+void beam_fetch(beam_backend *be, void *to, beam_tensor from);
 
 /* Between beam_record and beam_end_record operations are written down instead of run; nothing may be uploaded
  * or downloaded there, and kernels should have run before. beam_replay runs them, any number of times, with
