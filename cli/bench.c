@@ -75,10 +75,11 @@ static void print_header(bool json, timing time, const beam_bench_options *o, co
 {
     const beam_model_config *c = o->config;
     if (json) {
-        printf("{\"backend\":\"%s\",\"real\":\"%s\",\"gemm_gflops\":%.6g,\"threads\":%d,\"tokens\":%lld,"
+        printf("{\"what\":\"%s\",\"backend\":\"%s\",\"real\":\"%s\",\"gemm_gflops\":%.6g,\"threads\":%d,"
+               "\"tokens\":%lld,"
                "\"sequence\":%lld,\"rows\":[",
-               be->ops->name, beam_dtype_name(be->real), 1e-9 * peak, be->threads,
-               (long long)o->rows * o->sequence, (long long)o->sequence);
+               time == beam_bench_layer ? "layer" : "model", be->ops->name, beam_dtype_name(be->real),
+               1e-9 * peak, be->threads, (long long)o->rows * o->sequence, (long long)o->sequence);
         return;
     }
     printf("%s, %s, %d threads, matrix products reach %.1f GFLOP/s here\n", be->ops->name,
@@ -169,6 +170,9 @@ beam_status beam_verb_bench(int argc, char **argv)
         return BEAM_FAIL(BEAM_ECONFIG, "bench %s: there are `beam bench train`, `decode`, `batch` and `comm`",
                          rest.at[0]);
     BEAM_TRY(beam_check_threads(threads));
+    if (layer && checkpointing)
+        return BEAM_FAIL(BEAM_ECONFIG, "bench: --layer has nothing to recompute; leave out "
+                                       "--gradient-checkpointing");
     if (rows < 1 || sequence < 1 || steps < 1 || steps > BEAM_BENCH_MOST_STEPS || rows > (1 << 24) / sequence)
         return BEAM_FAIL(BEAM_ECONFIG,
                          "bench: --rows, --sequence and --steps (1 to %d) must be positive, and rows * "

@@ -1,4 +1,3 @@
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/rng.h"
@@ -21,31 +20,17 @@ static int64_t numbers_elsewhere(const beam_model_config *c, const beam_param *p
     return p->value.ndim == 3 ? beam_first_expert(c) * p->value.dim[1] * p->value.dim[2] : 0;
 }
 
-/* The numbers from number `from` on. normal > 0: random with that standard deviation; else the constant. In
- * pieces: a stacked parameter is as large as the experts of a layer together. An expert's numbers are the
- * same whoever holds it. */
+/* The numbers from number `from` on. normal > 0: random with that standard deviation; else the constant. An
+ * expert's numbers are the same whoever holds it. */
 static beam_status fill(beam_model *m, const beam_param *p, int64_t from, uint64_t seed, double normal,
                         double constant)
 {
-    enum { PIECE = 1 << 20 };
-    const int64_t n = beam_count(p->value), most = n < PIECE ? n : PIECE;
-    const beam_tensor flat = beam_reshape(p->value, BEAM_DIMS(n));
-    float *values = malloc((size_t)most * sizeof *values);
-    if (!values)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory to initialise %s", p->name);
-    const uint64_t stream = beam_hash_string(p->name);
-    const int64_t before = numbers_elsewhere(beam_model_config_of(m), p);
-    beam_status status = BEAM_OK;
-    for (int64_t first = from, count; !status && first < n; first += count) {
-        count = n - first < most ? n - first : most;
-        for (int64_t i = 0; i < count; i++)
-            values[i] =
-                (float)(normal > 0 ? normal * beam_random_normal(seed, stream, (uint64_t)(before + first + i))
-                                   : constant);
-        status = beam_tensor_set_f32(beam_model_backend(m), beam_rows(flat, first, count), values);
-    }
-    free(values);
-    return status;
+    const int64_t n = beam_count(p->value), before = numbers_elsewhere(beam_model_config_of(m), p);
+    const beam_tensor rest = beam_rows(beam_reshape(p->value, BEAM_DIMS(n)), from, n - from);
+    beam_backend *be = beam_model_backend(m);
+    if (normal > 0)
+        return beam_tensor_set_normal(be, rest, seed, beam_hash_string(p->name), before + from, normal);
+    return beam_tensor_set_all(be, rest, (float)constant);
 }
 
 beam_status beam_model_init_base(beam_model *m, uint64_t seed)

@@ -40,6 +40,13 @@ beam_status beam_model_init_gates(beam_model *m, beam_gate_init init, double ini
 int64_t beam_model_numbers(const beam_model *m, const beam_param *p);
 beam_status beam_model_read(beam_model *m, const beam_param *p, int64_t first, int64_t n, float *out);
 
+/* Element i of a tensor becomes normal number first + i of (seed, stream) times `deviation`, with the bits
+ * that one thread would make; or all become `value`. In pieces: a tensor may be larger than the host's
+ * memory. */
+beam_status beam_tensor_set_normal(beam_backend *be, beam_tensor t, uint64_t seed, uint64_t stream,
+                                   int64_t first, double deviation);
+beam_status beam_tensor_set_all(beam_backend *be, beam_tensor t, float value);
+
 /* A tensor's values from and to host memory of beam_count(t) floats. Both wait for the device. */
 beam_status beam_tensor_set_f32(beam_backend *be, beam_tensor t, const float *values);
 beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values);

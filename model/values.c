@@ -1,7 +1,10 @@
 /* Between floats of the host and tensors of the device: model/load.h. */
 #include <stdlib.h>
 
+#include <omp.h>
+
 #include "core/bf16.h"
+#include "core/rng.h"
 #include "model/load.h"
 
 /* Element i of a host copy of type f64 or bf16. */
@@ -54,5 +57,51 @@ beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values)
     for (int64_t i = 0; i < beam_count(t); i++)
         values[i] = get(copy, t.dtype, i);
     free(copy);
+    return status;
+}
+
+enum { PIECE = 1 << 20 };
+
+static beam_status allocate_piece(float **values)
+{
+    *values = malloc(PIECE * sizeof **values);
+    return *values ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for numbers to begin with");
+}
+
+static int64_t piece_at(int64_t at, int64_t n)
+{
+    return n - at < PIECE ? n - at : PIECE;
+}
+
+beam_status beam_tensor_set_normal(beam_backend *be, beam_tensor t, uint64_t seed, uint64_t stream,
+                                   int64_t first, double deviation)
+{
+    const int64_t n = beam_count(t);
+    const beam_tensor flat = beam_reshape(t, BEAM_DIMS(n));
+    const int threads = be->device_memory ? omp_get_max_threads() : be->threads;
+    float *values;
+    beam_status status = allocate_piece(&values);
+    for (int64_t at = 0; !status && at < n; at += PIECE) {
+        const int64_t count = piece_at(at, n);
+#pragma omp parallel for num_threads(threads)
+        for (int64_t i = 0; i < count; i++)
+            values[i] = (float)(deviation * beam_random_normal(seed, stream, (uint64_t)(first + at + i)));
+        status = beam_tensor_set_f32(be, beam_rows(flat, at, count), values);
+    }
+    free(values);
+    return status;
+}
+
+beam_status beam_tensor_set_all(beam_backend *be, beam_tensor t, float value)
+{
+    const int64_t n = beam_count(t);
+    const beam_tensor flat = beam_reshape(t, BEAM_DIMS(n));
+    float *values;
+    beam_status status = allocate_piece(&values);
+    for (int64_t i = 0; !status && i < piece_at(0, n); i++)
+        values[i] = value;
+    for (int64_t at = 0; !status && at < n; at += PIECE)
+        status = beam_tensor_set_f32(be, beam_rows(flat, at, piece_at(at, n)), values);
+    free(values);
     return status;
 }

@@ -62,15 +62,6 @@ with_cudnn() {
     fi
 }
 
-# torch NAME WHAT: what PyTorch and Triton take for the same, where they are.
-torch() {
-    if python3 -c 'import torch, triton' 2>/dev/null; then
-        stage "$1" python3 "$here/bench_moe_torch.py" "$2"
-    else
-        stage "$1" sh -c 'echo "python3 has no torch or no triton"; exit 77'
-    fi
-}
-
 # sanitize TOOL: compute-sanitizer over every operation.
 sanitize() {
     tool=$1
@@ -105,18 +96,20 @@ stage bench_grouped "$here/bench_grouped"
 with_cudnn bench_attention "$here/bench_attention"
 with_cudnn bench_attention_latent "$here/bench_attention" 16384 16 16 192 128 4
 stage bench_grouped_wgmma env BEAM_CUDA_WGMMA=1 "$here/bench_grouped"
-set -- "$here/beam" bench train --model "random:$logs/layers.json" --backend cuda --bf16 --rows 4 --sequence 4096 --steps 10
+set -- "$here/beam" bench train --model "random:$logs/layers.json" --backend cuda --bf16 --rows 4 \
+    --sequence 4096 --steps 10
 stage bench_step_0 env BEAM_CUDA_WGMMA=0 "$@"
 stage bench_step_1 env BEAM_CUDA_WGMMA=1 "$@"
 with_cudnn bench_step_cudnn "$@"
-# A mixture layer alone, beside PyTorch's grouped products; 8 rows of 2048 tokens.
-set -- "$here/beam" bench train --layer --model "random:$logs/layers.json" --backend cuda --bf16 --rows 8 --sequence 2048
+# A mixture layer alone, 16,384 tokens, beside PyTorch's grouped products. Without torch those are skipped.
+set -- "$here/beam" bench train --layer --model "random:$logs/layers.json" --backend cuda --bf16 --rows 8 \
+    --sequence 2048
 stage bench_layer_0 env BEAM_CUDA_WGMMA=0 "$@"
 stage bench_layer_1 env BEAM_CUDA_WGMMA=1 "$@"
-torch bench_layer_torch train
+stage bench_layer_torch python3 "$here/bench_moe_torch.py" train
 # Decoding: a mixture layer alone, then whole tokens of Qwen3-30B-A3B (61 GB of random weights).
 stage bench_decode_layer "$here/decode.bench"
-torch bench_decode_torch decode
+stage bench_decode_torch python3 "$here/bench_moe_torch.py" decode
 stage bench_decode "$here/beam" bench decode --model "random:$here/Qwen3-30B-A3B.json" --backend cuda --context 1024 \
     --batch 1,4,16,64 --steps 20
 
@@ -128,8 +121,9 @@ if [ -n "$report" ]; then
         printf '\n```\n'
         cat "$logs/summary.txt"
         printf '```\n'
-        for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 bench_step_1 bench_step_cudnn \
-            bench_layer_0 bench_layer_1 bench_layer_torch bench_decode_layer bench_decode_torch bench_decode; do
+        for name in bench_grouped bench_grouped_wgmma bench_attention bench_attention_latent bench_step_0 \
+            bench_step_1 bench_step_cudnn bench_layer_0 bench_layer_1 bench_layer_torch bench_decode_layer \
+            bench_decode_torch bench_decode; do
             [ -f "$logs/$name.log" ] || continue
             printf '\n```\n'
             sed "s|$here/||g; s|$logs/||g" "$logs/$name.log"

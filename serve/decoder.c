@@ -132,6 +132,11 @@ static beam_status check_layers(const beam_decoder *d)
     return BEAM_OK;
 }
 
+static size_t logit_bytes(const beam_decoder *d)
+{
+    return (size_t)(d->options.logits * d->config.vocab_size) * sizeof *d->host_logits;
+}
+
 static beam_status open_host(beam_decoder *d)
 {
     const beam_decoder_options *o = &d->options;
@@ -148,8 +153,7 @@ static beam_status open_host(beam_decoder *d)
     if (!enough)
         return BEAM_FAIL(BEAM_ENOMEM, "no memory for the decoder");
     d->host_input = beam_alloc_host(d->be, (size_t)(INPUTS * o->chunk) * sizeof *d->host_input);
-    d->host_logits =
-        beam_alloc_host(d->be, (size_t)(o->logits * d->config.vocab_size) * sizeof *d->host_logits);
+    d->host_logits = beam_alloc_host(d->be, logit_bytes(d));
     d->host_expert = beam_alloc_host(d->be, (size_t)expert_slots(d) * sizeof *d->host_expert);
     return d->be->status;
 }
@@ -179,7 +183,7 @@ static beam_status open_decoder(beam_decoder *d, beam_expert_rule rule)
     lay_out(d, &a);
     const size_t cache = beam_kv_cache_measure(&d->config, o->sequences, o->context, o->chunk);
     if (!on_gpu(d))
-        BEAM_TRY(beam_require_host_memory(cache + a.peak, "keys, values and activations"));
+        BEAM_TRY(beam_require_host_memory(cache + a.peak + logit_bytes(d), "keys, values and activations"));
     beam_status status = beam_kv_cache_open(&d->cache, &d->config, o->sequences, o->context, o->chunk, d->be);
     d->block = beam_alloc(d->be, a.peak, "decoding");
     status = status ? status : d->be->status;

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     double forward, backward, update; /* seconds, medians */
     double tokens_per_s;              /* of the whole step */
-    double flops_per_s;               /* counted by beam_flops_of */
+    double flops_per_s;               /* counted by beam_flops_of, or beam_flops_of_mixture */
     double loss;
 } beam_bench_result;
 

@@ -80,26 +80,6 @@ static beam_status place(bench *b, int64_t tokens)
     return BEAM_OK;
 }
 
-/* Normal numbers of this deviation, or zeros. */
-static beam_status fill(beam_backend *be, beam_tensor t, uint64_t stream, double deviation)
-{
-    enum { PIECE = 1 << 20 };
-    const int64_t n = beam_count(t);
-    const beam_tensor flat = beam_reshape(t, BEAM_DIMS(n));
-    float *values = malloc(PIECE * sizeof *values);
-    if (!values)
-        return BEAM_FAIL(BEAM_ENOMEM, "no memory for random numbers");
-    beam_status status = BEAM_OK;
-    for (int64_t first = 0, count; !status && first < n; first += count) {
-        count = n - first < PIECE ? n - first : PIECE;
-        for (int64_t i = 0; i < count; i++)
-            values[i] = (float)(deviation * beam_random_normal(1, stream, (uint64_t)(first + i)));
-        status = beam_tensor_set_f32(be, beam_rows(flat, first, count), values);
-    }
-    free(values);
-    return status;
-}
-
 static beam_status count_all(const bench *b)
 {
     const size_t n = beam_bytes(b->pass.counted);
@@ -116,15 +96,34 @@ static beam_status fill_all(const bench *b, int active)
 {
     const beam_params stored = b->weights.stored;
     for (int i = 0; i < stored.n; i++) {
-        const bool gate = stored.at[i].flags & BEAM_MASK_GATE;
-        const double deviation = gate ? 0 : b->config.initializer_range;
-        BEAM_TRY(fill(b->be, stored.at[i].value, (uint64_t)i, deviation));
+        const beam_param *p = &stored.at[i];
+        if (p->flags & BEAM_MASK_GATE)
+            BEAM_TRY(beam_tensor_set_all(b->be, p->value, 0));
+        else
+            BEAM_TRY(beam_tensor_set_normal(b->be, p->value, 1, beam_hash_string(p->name), 0,
+                                            b->config.initializer_range));
     }
     beam_model_weights_round(&b->weights, b->be);
     BEAM_TRY(beam_bench_set_gates(b->be, b->weights.layer[0].mlp.mask.rank_bias, active));
-    BEAM_TRY(fill(b->be, b->x, 1000, 1));
-    BEAM_TRY(fill(b->be, b->dy, 1001, 1));
+    BEAM_TRY(beam_tensor_set_normal(b->be, b->x, 1, beam_hash_string("x"), 0, 1));
+    BEAM_TRY(beam_tensor_set_normal(b->be, b->dy, 1, beam_hash_string("dy"), 0, 1));
     return count_all(b);
+}
+
+/* Whether the gates keep what was asked for: else a row of the table would be about something else. */
+static beam_status check_active(const bench *b, int64_t tokens, int active)
+{
+    int32_t *kept = malloc(beam_bytes(b->saved.route.kept));
+    int64_t pairs = 0;
+    if (!kept)
+        return BEAM_FAIL(BEAM_ENOMEM, "no memory for counts of pairs");
+    beam_download(b->be, kept, b->saved.route.kept);
+    for (int64_t e = 0; e < b->config.experts; e++)
+        pairs += kept[e];
+    free(kept);
+    BEAM_TRY(b->be->status);
+    BEAM_ASSERT(pairs == tokens * active);
+    return BEAM_OK;
 }
 
 static beam_status time_passes(bench *b, const beam_bench_options *o, beam_bench_result *out)
@@ -142,11 +141,12 @@ static beam_status time_passes(bench *b, const beam_bench_options *o, beam_bench
         forward[i] = between - start;
         backward[i] = beam_seconds() - between;
     }
+    const int64_t tokens = o->rows * o->sequence;
+    BEAM_TRY(check_active(b, tokens, o->active));
     const beam_flops f = beam_flops_of_mixture(&b->config, o->scope, o->active);
-    const double tokens = (double)(o->rows * o->sequence);
     out->forward = beam_bench_median(forward, o->steps);
     out->backward = beam_bench_median(backward, o->steps);
-    out->tokens_per_s = tokens / (out->forward + out->backward);
+    out->tokens_per_s = (double)tokens / (out->forward + out->backward);
     out->flops_per_s = out->tokens_per_s * (f.forward + f.backward);
     return BEAM_OK;
 }

@@ -5,6 +5,7 @@
 #include <csetjmp>
 #include <list>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -110,6 +111,7 @@ struct machine {
     std::vector<fiber *> idle, parked;
     bool recording = false;
     std::vector<std::function<void()>> kept; /* while recording */
+    std::vector<std::function<void()>> late; /* until the host waits */
 };
 
 machine &self()
@@ -357,6 +359,17 @@ void in_order(std::function<void()> work)
     if (m.recording)
         m.kept.push_back(std::move(work));
     else
+        work();
+}
+
+void later(std::function<void()> work)
+{
+    self().late.push_back(std::move(work));
+}
+
+void wait()
+{
+    for (const std::function<void()> &work : std::exchange(self().late, {}))
         work();
 }
 

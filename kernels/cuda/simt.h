@@ -41,6 +41,10 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
 /* Host code of a stream: what is done now, or, between record and end_record, later: a launch, a copy. */
 void in_order(std::function<void()> work);
 
+/* What has not happened yet when in_order returns: done by wait. */
+void later(std::function<void()> work);
+void wait();
+
 /* Keeps all work that follows, instead of doing it, until end_record returns it. */
 void record();
 std::vector<std::function<void()>> end_record();

@@ -1,6 +1,7 @@
 /* The memory of the simulated device: the processor's. */
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/status.h"
@@ -55,6 +56,7 @@ void beam_cuda_upload(beam_backend *, void *device, const void *host, size_t byt
 
 void beam_cuda_download(beam_backend *, void *host, const void *device, size_t bytes)
 {
+    simt::wait();
     transfer(host, device, bytes);
 }
 
@@ -66,7 +68,10 @@ void beam_cuda_zero(beam_backend *, void *device, size_t bytes)
 
 void *beam_cuda_alloc_host(beam_backend *be, size_t bytes)
 {
-    return beam_cuda_alloc(be, bytes);
+    void *p = std::malloc(bytes);
+    if (!p)
+        be->status = BEAM_FAIL(BEAM_ENOMEM, "no memory for %zu bytes", bytes);
+    return p;
 }
 
 void beam_cuda_free_host(beam_backend *, void *p)
@@ -74,14 +79,32 @@ void beam_cuda_free_host(beam_backend *, void *p)
     std::free(p);
 }
 
+static std::vector<char> bytes_of(const void *from, size_t bytes)
+{
+    const char *first = static_cast<const char *>(from);
+    return std::vector<char>(first, first + bytes);
+}
+
+/* A device reads the host's memory at any time until the host waits. */
 void beam_cuda_send(beam_backend *, beam_tensor to, const void *from)
 {
-    copy_in_order(to.data, from, beam_bytes(to));
+    const size_t bytes = beam_bytes(to);
+    simt::in_order([=] {
+        std::memcpy(to.data, from, bytes);
+        simt::later([=, sent = bytes_of(from, bytes)] {
+            if (std::memcmp(from, sent.data(), bytes) != 0)
+                simt::stop("what was sent has changed before the host waited");
+        });
+    });
 }
 
 void beam_cuda_fetch(beam_backend *, void *to, beam_tensor from)
 {
-    copy_in_order(to, from.data, beam_bytes(from));
+    const size_t bytes = beam_bytes(from);
+    simt::in_order([=] {
+        std::memset(to, 0xff, bytes); /* NaN */
+        simt::later([=, fetched = bytes_of(from.data, bytes)] { std::memcpy(to, fetched.data(), bytes); });
+    });
 }
 
 using recording = std::vector<std::function<void()>>;
@@ -109,6 +132,7 @@ void beam_cuda_forget(beam_backend *, void *list)
 
 void beam_cuda_sync(beam_backend *)
 {
+    simt::wait();
 }
 
 void beam_cuda_close(beam_backend *be)

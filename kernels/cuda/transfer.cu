@@ -11,7 +11,15 @@ static cudaStream_t stream_of(const beam_backend *be)
 void *beam_cuda_alloc_host(beam_backend *be, size_t bytes)
 {
     void *p = nullptr;
-    return beam_cuda_check(be, cudaMallocHost(&p, bytes), "page-locked memory") ? p : nullptr;
+    const cudaError_t error = cudaMallocHost(&p, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* forgets it */
+        be->status =
+            BEAM_FAIL(BEAM_ENOMEM, "cuda: no %.1f MB of page-locked memory; take fewer sequences at a time",
+                      1e-6 * static_cast<double>(bytes));
+        return nullptr;
+    }
+    return beam_cuda_check(be, error, "page-locked memory") ? p : nullptr;
 }
 
 void beam_cuda_free_host(beam_backend *be, void *p)

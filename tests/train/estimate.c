@@ -347,6 +347,11 @@ static void operations_of_each_family(void **state)
     const double dropped = (2 - active) * expert;
     assert_true(near(f.backward, moe + active * expert / 3 + dropped + head + 2 * (matrices + 2.5 * scores) +
                                      dense + active * expert + dropped + 3 * moe));
+    f = beam_flops_of_mixture(&c, BEAM_SCOPE_MASKS, active);
+    assert_true(near(f.forward, active * expert + 2 * moe));
+    assert_true(near(f.backward, active * expert + dropped + 3 * moe));
+    f = beam_flops_of_mixture(&c, BEAM_SCOPE_ALL, active);
+    assert_true(near(f.backward, 2 * active * expert + dropped + 4 * moe));
 
     c = read_model(1); /* layers 0 and 2 see 4 tokens; a gated shared expert of width 12 */
     matrices = 2 * 4 * 16 * 16.0;
