@@ -76,8 +76,7 @@ static void print_header(bool json, timing time, const beam_bench_options *o, co
     const beam_model_config *c = o->config;
     if (json) {
         printf("{\"what\":\"%s\",\"backend\":\"%s\",\"real\":\"%s\",\"gemm_gflops\":%.6g,\"threads\":%d,"
-               "\"tokens\":%lld,"
-               "\"sequence\":%lld,\"rows\":[",
+               "\"tokens\":%lld,\"sequence\":%lld,\"rows\":[",
                time == beam_bench_layer ? "layer" : "model", be->ops->name, beam_dtype_name(be->real),
                1e-9 * peak, be->threads, (long long)o->rows * o->sequence, (long long)o->sequence);
         return;

@@ -62,15 +62,16 @@ beam_status beam_tensor_get_f32(beam_backend *be, beam_tensor t, float *values)
 
 enum { PIECE = 1 << 20 };
 
-static beam_status allocate_piece(float **values)
-{
-    *values = malloc(PIECE * sizeof **values);
-    return *values ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for numbers to begin with");
-}
-
 static int64_t piece_at(int64_t at, int64_t n)
 {
     return n - at < PIECE ? n - at : PIECE;
+}
+
+/* Of the largest piece of n numbers. */
+static beam_status allocate_piece(int64_t n, float **values)
+{
+    *values = malloc((size_t)piece_at(0, n) * sizeof **values + 1);
+    return *values ? BEAM_OK : BEAM_FAIL(BEAM_ENOMEM, "no memory for numbers to begin with");
 }
 
 beam_status beam_tensor_set_normal(beam_backend *be, beam_tensor t, uint64_t seed, uint64_t stream,
@@ -80,7 +81,7 @@ beam_status beam_tensor_set_normal(beam_backend *be, beam_tensor t, uint64_t see
     const beam_tensor flat = beam_reshape(t, BEAM_DIMS(n));
     const int threads = be->device_memory ? omp_get_max_threads() : be->threads;
     float *values;
-    beam_status status = allocate_piece(&values);
+    beam_status status = allocate_piece(n, &values);
     for (int64_t at = 0; !status && at < n; at += PIECE) {
         const int64_t count = piece_at(at, n);
 #pragma omp parallel for num_threads(threads)
@@ -97,7 +98,7 @@ beam_status beam_tensor_set_all(beam_backend *be, beam_tensor t, float value)
     const int64_t n = beam_count(t);
     const beam_tensor flat = beam_reshape(t, BEAM_DIMS(n));
     float *values;
-    beam_status status = allocate_piece(&values);
+    beam_status status = allocate_piece(n, &values);
     for (int64_t i = 0; !status && i < piece_at(0, n); i++)
         values[i] = value;
     for (int64_t at = 0; !status && at < n; at += PIECE)

@@ -5,7 +5,7 @@ to be run on the same card as beam.
   train    16,384 tokens of the shape of Qwen3-30B-A3B, forward and backward, by grouped_mm: its products alone, for
            those of bench_grouped; and with gathering, SwiGLU and the weighted sum, for `beam bench train --layer`. That
            has router and gates besides, and gives gates a gradient of dropped pairs, so only Avg-K 8 compares like with
-           like, but for router and gates
+           like, but for router and gates; and its gradients of weights are added up in float32, here written in bf16
   decode   layers of three published models for 1 to 256 tokens, with their shared experts, from given experts to the
            sum of their outputs, by Triton and by grouped_mm, as CUDA graphs, for decode.bench. Routing, and putting
            pairs into order, is not counted, in their favour

@@ -17,11 +17,6 @@ static beam_cuda_impl *impl_of(const beam_backend *be)
     return static_cast<beam_cuda_impl *>(be->impl);
 }
 
-static cudaStream_t stream_of(const beam_backend *be)
-{
-    return static_cast<cudaStream_t>(impl_of(be)->stream);
-}
-
 bool beam_cuda_check(beam_backend *be, cudaError_t error, const char *what)
 {
     if (error == cudaSuccess)

@@ -149,6 +149,12 @@ template <class F> void with_type(beam_dtype t, F f)
 #ifndef BEAM_SIMT
 /* Records a failure of the CUDA runtime: the first one stays. False if there is one. */
 bool beam_cuda_check(beam_backend *be, cudaError_t error, const char *what);
+
+/* On which all of the backend's work runs in order. */
+inline cudaStream_t stream_of(const beam_backend *be)
+{
+    return static_cast<cudaStream_t>(static_cast<const beam_cuda_impl *>(be->impl)->stream);
+}
 #endif
 
 /* Runs a kernel on the backend's stream. An empty grid is no launch. */
@@ -168,8 +174,7 @@ void launch(beam_backend *be, void (*kernel)(P...), dim3 grid, dim3 block, size_
                                               static_cast<int>(shared_bytes)),
                          "shared memory of a kernel"))
         return;
-    const cudaStream_t stream = static_cast<cudaStream_t>(static_cast<beam_cuda_impl *>(be->impl)->stream);
-    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(args)...);
+    kernel<<<grid, block, shared_bytes, stream_of(be)>>>(static_cast<P>(args)...);
     beam_cuda_check(be, cudaGetLastError(), "a launch");
 #endif
 }

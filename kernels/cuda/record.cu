@@ -2,11 +2,6 @@
 #include "kernels/cuda/decode_step.h"
 #include "kernels/cuda/device.cuh"
 
-static cudaStream_t stream_of(const beam_backend *be)
-{
-    return static_cast<cudaStream_t>(be->stream);
-}
-
 void beam_cuda_record(beam_backend *be)
 {
     beam_cuda_check(be, cudaStreamBeginCapture(stream_of(be), cudaStreamCaptureModeThreadLocal), "recording");

@@ -76,6 +76,7 @@ void *beam_cuda_alloc_host(beam_backend *be, size_t bytes)
 
 void beam_cuda_free_host(beam_backend *, void *p)
 {
+    simt::wait(); /* as a device does: nothing may travel to memory that is gone */
     std::free(p);
 }
 

@@ -3,11 +3,6 @@
 #include "kernels/cuda/decode_step.h"
 #include "kernels/cuda/device.cuh"
 
-static cudaStream_t stream_of(const beam_backend *be)
-{
-    return static_cast<cudaStream_t>(be->stream);
-}
-
 void *beam_cuda_alloc_host(beam_backend *be, size_t bytes)
 {
     void *p = nullptr;
